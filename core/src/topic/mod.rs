@@ -1,15 +1,30 @@
-//! Topic names and topic filters: their grammar.
+//! Topic names and topic filters: their grammar, and the two collections that are searched by them.
 //!
 //! - [`check_name`], [`check_filter`] and [`parse_shared`] say whether a client's string is one.
 //! - [`matches()`] and [`covers`] compare single filters, without any collection.
+//! - [`FilterTree`] answers, for a topic, who subscribed to it.
+//!
+//! The collections take strings that have been checked. They stay correct and never panic on others,
+//! except that the [`FilterTree`] matches no more than [`MAX_LEVELS`] levels.
+//!
+//! Beneath them lie a slab that hands out small ids, a table that finds ids by a keyed hash, and a
+//! trie made of both; none of them is iterated in hash order.
 
 mod filter;
+mod filter_tree;
+mod id_table;
 mod matching;
 mod name;
+mod slab;
+mod subscribers;
+mod text;
+mod trie;
+mod wildcards;
 
 use thiserror::Error;
 
 pub use filter::{SharedFilter, check_filter, parse_shared};
+pub use filter_tree::{FilterId, FilterTree, Inserted};
 pub use matching::{covers, matches};
 pub use name::check_name;
 

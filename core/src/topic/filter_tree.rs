@@ -1,0 +1,218 @@
+//! Who subscribed to what.
+
+use alloc::string::String;
+use core::hash::Hash;
+use core::ops::ControlFlow;
+
+use super::filter::has_wildcard;
+use super::id_table::IdTable;
+use super::slab::Slab;
+use super::subscribers::Subscribers;
+use super::text::Text;
+use super::wildcards::{Place, Wildcards};
+use crate::map::HashKey;
+
+/// Topic filters with their subscribers (`K`), each with a value (`V`): the subscription.
+///
+/// Filters without wildcards, which are nearly all, lie in one table under the whole topic: a
+/// message costs one hash and one look-up among any number of them. The others form a trie, where a
+/// match costs one look-up for each branch that matches so far. Nothing is ever proportional to the
+/// number of subscriptions, and a match allocates nothing.
+///
+/// ```
+/// use wherry_core::{map::HashKey, topic::FilterTree};
+/// let mut tree = FilterTree::new(HashKey::from_seed(1));
+/// let filter = tree.insert("a/+", "someone", 1).filter;
+/// tree.for_each_match("a/b", |found, subscribers| {
+///     assert_eq!((found, subscribers), (filter, &[("someone", 1)][..]));
+/// });
+/// assert_eq!(tree.remove(filter, "someone"), Some(1));
+/// ```
+#[derive(Debug)]
+pub struct FilterTree<K, V> {
+    key: HashKey,
+    filters: Slab<Filter<K, V>>,
+    /// The filters without wildcards, by the hash of the whole filter.
+    exact: IdTable,
+    wildcards: Wildcards,
+    subscriptions: usize,
+}
+
+#[derive(Debug)]
+struct Filter<K, V> {
+    name: Name,
+    subscribers: Subscribers<K, V>,
+}
+
+#[derive(Debug)]
+enum Name {
+    Exact(Text),
+    Wildcard(Place),
+}
+
+/// A filter in a [`FilterTree`]. It stays valid while the filter has a subscriber; afterwards it
+/// may come to stand for another filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FilterId(u32);
+
+/// What [`FilterTree::insert`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inserted<V> {
+    /// The filter subscribed to.
+    pub filter: FilterId,
+    /// The value of the subscription that was there already.
+    pub replaced: Option<V>,
+}
+
+impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
+    /// An empty tree; allocates nothing.
+    pub const fn new(key: HashKey) -> Self {
+        Self {
+            key,
+            filters: Slab::new(),
+            exact: IdTable::new(),
+            wildcards: Wildcards::new(key),
+            subscriptions: 0,
+        }
+    }
+
+    /// How many subscriptions there are.
+    pub fn len(&self) -> usize {
+        self.subscriptions
+    }
+
+    /// Whether there is no subscription.
+    pub fn is_empty(&self) -> bool {
+        self.subscriptions == 0
+    }
+
+    /// How many different filters have subscribers.
+    pub fn filters(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// Subscribes `subscriber` to `filter`, or sets the value of the subscription that is there.
+    pub fn insert(&mut self, filter: &str, subscriber: K, value: V) -> Inserted<V> {
+        let (id, replaced) = match self.find(filter) {
+            Some(FilterId(id)) => {
+                let found = self.filters.get_mut(id);
+                let replaced =
+                    found.and_then(|found| found.subscribers.insert(&self.key, subscriber, value));
+                (id, replaced)
+            }
+            None => (
+                self.add(filter, Subscribers::One((subscriber, value))),
+                None,
+            ),
+        };
+        self.subscriptions += usize::from(replaced.is_none());
+        Inserted {
+            filter: FilterId(id),
+            replaced,
+        }
+    }
+
+    /// Ends a subscription and returns its value.
+    pub fn remove(&mut self, FilterId(id): FilterId, subscriber: K) -> Option<V> {
+        let filter = self.filters.get_mut(id)?;
+        let value = filter.subscribers.remove(&self.key, subscriber)?;
+        self.subscriptions -= 1;
+        if filter.subscribers.as_slice().is_empty() {
+            match self.filters.remove(id)?.name {
+                Name::Exact(name) => self.exact.remove(self.key.hash_bytes(name.as_bytes()), id),
+                Name::Wildcard(place) => self.wildcards.remove(place),
+            }
+        }
+        Some(value)
+    }
+
+    /// The filter that is written `filter`, if anyone subscribed to it.
+    pub fn find(&self, filter: &str) -> Option<FilterId> {
+        let id = if has_wildcard(filter) {
+            self.wildcards.find(filter)
+        } else {
+            self.find_exact(filter)
+        };
+        id.map(FilterId)
+    }
+
+    /// The value of one subscription.
+    pub fn get(&self, FilterId(id): FilterId, subscriber: K) -> Option<&V> {
+        self.filters.get(id)?.subscribers.get(&self.key, subscriber)
+    }
+
+    /// Who subscribed to `filter`; nobody, if it is no longer valid.
+    pub fn subscribers(&self, FilterId(id): FilterId) -> &[(K, V)] {
+        self.filters
+            .get(id)
+            .map_or(&[], |filter| filter.subscribers.as_slice())
+    }
+
+    /// Appends how `filter` is written to `out`; nothing, if it is no longer valid.
+    pub fn write_filter(&self, FilterId(id): FilterId, out: &mut String) {
+        match self.filters.get(id).map(|filter| &filter.name) {
+            Some(Name::Exact(name)) => out.push_str(name),
+            Some(Name::Wildcard(place)) => self.wildcards.write(*place, out),
+            None => {}
+        }
+    }
+
+    /// Calls `f` once for every filter that matches `topic`, with all its subscribers.
+    ///
+    /// The order depends on the filters alone: the one without wildcards first, then depth first,
+    /// literal levels before `+`.
+    pub fn for_each_match(&self, topic: &str, mut f: impl FnMut(FilterId, &[(K, V)])) {
+        let mut found = |id| {
+            if let Some(filter) = self.filters.get(id) {
+                f(FilterId(id), filter.subscribers.as_slice());
+            }
+        };
+        if let Some(id) = self.find_exact(topic) {
+            found(id);
+        }
+        let _ = self.wildcards.walk(topic, |id| {
+            found(id);
+            ControlFlow::Continue(())
+        });
+    }
+
+    /// Whether any filter matches `topic`.
+    pub fn has_match(&self, topic: &str) -> bool {
+        self.find_exact(topic).is_some()
+            || self
+                .wildcards
+                .walk(topic, |_| ControlFlow::Break(()))
+                .is_break()
+    }
+
+    #[inline]
+    fn find_exact(&self, filter: &str) -> Option<u32> {
+        if self.exact.is_empty() {
+            return None;
+        }
+        let is_it = |id| match self.filters.get(id).map(|filter| &filter.name) {
+            Some(Name::Exact(name)) => **name == *filter,
+            _ => false,
+        };
+        self.exact
+            .find(self.key.hash_bytes(filter.as_bytes()), is_it)
+    }
+
+    fn add(&mut self, filter: &str, subscribers: Subscribers<K, V>) -> u32 {
+        if has_wildcard(filter) {
+            let place = self.wildcards.prepare(filter);
+            let id = self.filters.insert(Filter {
+                name: Name::Wildcard(place),
+                subscribers,
+            });
+            self.wildcards.set(place, id);
+            id
+        } else {
+            let name = Name::Exact(Text::from(filter));
+            let id = self.filters.insert(Filter { name, subscribers });
+            self.exact
+                .insert(self.key.hash_bytes(filter.as_bytes()), id);
+            id
+        }
+    }
+}
