@@ -3,6 +3,7 @@
 //! - [`check_name`], [`check_filter`] and [`parse_shared`] say whether a client's string is one.
 //! - [`matches()`] and [`covers`] compare single filters, without any collection.
 //! - [`FilterTree`] answers, for a topic, who subscribed to it.
+//! - [`RetainedTree`] answers, for a filter, which topics hold something.
 //!
 //! The collections take strings that have been checked. They stay correct and never panic on others,
 //! except that the [`FilterTree`] matches no more than [`MAX_LEVELS`] levels.
@@ -15,6 +16,9 @@ mod filter_tree;
 mod id_table;
 mod matching;
 mod name;
+mod retained_cursor;
+mod retained_tree;
+mod siblings;
 mod slab;
 mod subscribers;
 mod text;
@@ -27,6 +31,8 @@ pub use filter::{SharedFilter, check_filter, parse_shared};
 pub use filter_tree::{FilterId, FilterTree, Inserted};
 pub use matching::{covers, matches};
 pub use name::check_name;
+pub use retained_cursor::{Cursor, Step};
+pub use retained_tree::RetainedTree;
 
 /// The most bytes a topic name or filter can have: its length is sent in two bytes.
 pub const MAX_BYTES: usize = 65_535;
