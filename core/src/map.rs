@@ -26,7 +26,10 @@ impl HashKey {
     /// Spreads one seed over the two 64-bit keys of SipHash.
     pub fn from_seed(seed: u64) -> Self {
         let mut state = seed;
-        Self { k0: split_mix(&mut state), k1: split_mix(&mut state) }
+        Self {
+            k0: split_mix(&mut state),
+            k1: split_mix(&mut state),
+        }
     }
 
     /// The keyed hash of `bytes` (SipHash-1-3).
@@ -70,7 +73,9 @@ pub struct KeyedMap<K, V> {
 impl<K: Eq + Hash, V> KeyedMap<K, V> {
     /// An empty map; allocates nothing.
     pub fn new(key: HashKey) -> Self {
-        Self { inner: hashbrown::HashMap::with_hasher(key) }
+        Self {
+            inner: hashbrown::HashMap::with_hasher(key),
+        }
     }
 
     /// How many entries there are.

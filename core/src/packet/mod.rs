@@ -33,7 +33,7 @@ mod suback;
 mod subscribe;
 mod value;
 mod version;
-mod writer;
+pub(crate) mod writer;
 
 use alloc::vec::Vec;
 

@@ -75,7 +75,7 @@ macro_rules! properties {
             }
 
             /// Writes identifier and value.
-            pub(super) fn write<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
+            pub(crate) fn write<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
                 sink.u8(self.id());
                 match *self {
                     $( Self::$name($($field),+) => { $( $wire::write($field, sink)?; )+ } )+

@@ -12,7 +12,7 @@ use super::EncodeError;
 pub(super) const MAX_VARIABLE_BYTE_INTEGER: u32 = 268_435_455;
 
 /// Takes the bytes of a packet.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     fn bytes(&mut self, bytes: &[u8]);
 
     #[inline]

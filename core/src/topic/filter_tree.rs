@@ -161,7 +161,7 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
     ///
     /// The order depends on the filters alone: the one without wildcards first, then depth first,
     /// literal levels before `+`.
-    pub fn for_each_match(&self, topic: &str, mut f: impl FnMut(FilterId, &[(K, V)])) {
+    pub fn for_each_match<'a>(&'a self, topic: &str, mut f: impl FnMut(FilterId, &'a [(K, V)])) {
         let mut found = |id| {
             if let Some(filter) = self.filters.get(id) {
                 f(FilterId(id), filter.subscribers.as_slice());

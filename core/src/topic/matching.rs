@@ -58,6 +58,29 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     levels.next().is_none()
 }
 
+/// Whether some topic is matched by both filters.
+///
+/// ```
+/// use wherry_core::topic::overlap;
+/// assert!(overlap("a/+", "+/b"));
+/// assert!(!overlap("a/+", "b/#"));
+/// ```
+pub fn overlap(one: &str, other: &str) -> bool {
+    if (is_reserved(one) && other.starts_with(['+', '#']))
+        || (is_reserved(other) && one.starts_with(['+', '#']))
+    {
+        return false; // [MQTT-4.7.2-1]
+    }
+    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    loop {
+        match (one.next(), other.next()) {
+            (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
+            (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
+            _ => return false,
+        }
+    }
+}
+
 /// Topics that begin with `$` are for the server's own use: a filter that begins with a wildcard
 /// does not match them ([MQTT-4.7.2-1]).
 #[inline]
@@ -136,6 +159,31 @@ mod tests {
         ] {
             assert!(!covers(outer, inner), "{outer} {inner}");
         }
+    }
+
+    #[test]
+    fn filters_overlap_if_a_topic_matches_both() {
+        for (one, other) in [
+            ("a/+", "+/b"),
+            ("a/#", "a"),
+            ("#", "+/b/c"),
+            ("a/b/#", "a/+"),
+            ("+/+", "a/#"),
+        ] {
+            assert!(overlap(one, other) && overlap(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("a/+", "b/+"),
+            ("a", "a/b"),
+            ("#", "$SYS/a"),
+            ("+/a/#", "b/c/a"),
+        ] {
+            assert!(
+                !overlap(one, other) && !overlap(other, one),
+                "{one} {other}"
+            );
+        }
+        assert!(overlap("$SYS/#", "$SYS/+"));
     }
 
     #[test]

@@ -29,7 +29,7 @@ use thiserror::Error;
 
 pub use filter::{SharedFilter, check_filter, parse_shared};
 pub use filter_tree::{FilterId, FilterTree, Inserted};
-pub use matching::{covers, matches};
+pub use matching::{covers, matches, overlap};
 pub use name::check_name;
 pub use retained_cursor::{Cursor, Step};
 pub use retained_tree::RetainedTree;

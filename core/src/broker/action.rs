@@ -1,0 +1,33 @@
+//! What the broker wants done.
+
+use crate::connection::ConnectionId;
+
+/// A hand raised by the broker; [`Broker::poll_action`](super::Broker::poll_action) hands them out.
+///
+/// An action carries no data: the runtime fetches as much as it can carry by the call that each
+/// variant names. The enum is exhaustive on purpose: a new action must not be overlooked by a
+/// runtime, so it breaks every one of them at compile time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// The connection's outbox holds bytes: write what [`Broker::outbox`](super::Broker::outbox)
+    /// gives and report what the socket took with [`Broker::sent`](super::Broker::sent). Raised
+    /// once until the next call of `sent`.
+    Send(ConnectionId),
+    /// The conversation is over: write what is left of the outbox, shut down the writing side, then
+    /// read and discard until the peer's end, and report it with
+    /// [`Broker::closed`](super::Broker::closed). Closing at once would let TCP reset away our last
+    /// words. If it takes too long, an [`Action::Abort`] follows.
+    Close(ConnectionId),
+    /// Drop the socket at once. The handle is gone already; `closed` need not be called.
+    Abort(ConnectionId),
+    /// Stop reading from this connection.
+    Pause(ConnectionId),
+    /// Read from this connection again.
+    Resume(ConnectionId),
+    /// Check the credentials that [`Broker::credentials`](super::Broker::credentials) shows, however
+    /// slowly, and answer with [`Broker::admit`](super::Broker::admit) or
+    /// [`Broker::refuse`](super::Broker::refuse).
+    Authenticate(ConnectionId),
+    /// Events wait in [`Broker::poll_event`](super::Broker::poll_event).
+    Event,
+}

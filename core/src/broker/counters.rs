@@ -1,0 +1,118 @@
+//! What the broker counts. Counters are plain fields, read when somebody wants to know.
+
+use super::event::Cause;
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counts since the start. Each only grows, but for those that say 'now'.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// All counters by name, in a fixed order.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections opened.
+    connections_opened,
+    /// Connections refused because there were too many.
+    connections_over_limit,
+    /// Clients admitted.
+    clients_admitted,
+    /// Clients refused at or before CONNACK, for whatever reason.
+    clients_refused,
+    /// Bytes received.
+    bytes_received,
+    /// Bytes that sockets took.
+    bytes_sent,
+    /// Complete packets received.
+    packets_received,
+    /// PUBLISH packets received.
+    publish_received,
+    /// PUBLISH packets put into outboxes.
+    publish_sent,
+    /// Messages received that nobody had subscribed to.
+    publish_without_subscriber,
+    /// Messages refused: topic reserved, permission missing, a limit reached.
+    publish_refused,
+    /// Deliveries dropped because the receiver's outbox was full.
+    dropped_outbox_full,
+    /// Deliveries dropped because all outboxes together were full.
+    dropped_outbox_total_full,
+    /// Deliveries dropped because the client does not take packets that large.
+    dropped_too_large,
+    /// Deliveries dropped because the receiver may not see the topic.
+    dropped_not_permitted,
+    /// Messages dropped because they had expired.
+    dropped_expired,
+    /// Retained messages not kept because a limit was reached.
+    retained_over_limit,
+    /// Filters refused in SUBSCRIBE.
+    subscriptions_refused,
+    /// Wills published.
+    wills_published,
+    /// Wills that were due but not permitted.
+    wills_refused,
+    /// Events dropped because nobody fetched them.
+    events_dropped,
+    /// Calls with the handle of a connection that is gone.
+    stale_handles,
+    /// Ends by the client's DISCONNECT.
+    ended_client_disconnect,
+    /// Ends of the stream without a DISCONNECT.
+    ended_end_of_stream,
+    /// Ends by a failing socket.
+    ended_socket_error,
+    /// Ends because the peer sent a malformed packet or broke the protocol.
+    ended_protocol_error,
+    /// Ends because of a packet above the limit.
+    ended_packet_too_large,
+    /// Ends because of a bad topic name.
+    ended_topic_invalid,
+    /// Ends because CONNECT did not come in time.
+    ended_connect_timeout,
+    /// Ends by the keep-alive.
+    ended_keep_alive_timeout,
+    /// Ends because the peer took none of the bytes that waited for it.
+    ended_write_timeout,
+    /// Ends by takeover.
+    ended_taken_over,
+    /// Ends because credentials were refused.
+    ended_refused,
+    /// Ends because of something that is not offered.
+    ended_not_supported,
+    /// Ends by the broker's stop.
+    ended_shutdown,
+    /// Ends by an administrator.
+    ended_kicked,
+}
+
+impl Counters {
+    /// Counts the end of a connection.
+    pub(crate) fn ended(&mut self, cause: &Cause) {
+        let counter = match cause {
+            Cause::ClientDisconnect(_) => &mut self.ended_client_disconnect,
+            Cause::EndOfStream => &mut self.ended_end_of_stream,
+            Cause::SocketError => &mut self.ended_socket_error,
+            Cause::Protocol(_) => &mut self.ended_protocol_error,
+            Cause::PacketTooLarge { .. } => &mut self.ended_packet_too_large,
+            Cause::Topic(_) => &mut self.ended_topic_invalid,
+            Cause::ConnectTimeout => &mut self.ended_connect_timeout,
+            Cause::KeepAliveTimeout => &mut self.ended_keep_alive_timeout,
+            Cause::WriteTimeout => &mut self.ended_write_timeout,
+            Cause::TakenOver => &mut self.ended_taken_over,
+            Cause::Refused(_) => &mut self.ended_refused,
+            Cause::NotSupported(_) => &mut self.ended_not_supported,
+            Cause::Shutdown => &mut self.ended_shutdown,
+            Cause::Kicked => &mut self.ended_kicked,
+        };
+        *counter += 1;
+    }
+}

@@ -1,0 +1,150 @@
+//! How connections end, and what becomes of their sessions.
+
+use alloc::vec::Vec;
+
+use super::{Action, Broker, Cause, Event, EventKind};
+use crate::connection::{Closed, ConnectionId, Input, Stage};
+use crate::packet::{Disconnect, Packet, Properties, Property, ProtocolVersion};
+use crate::session::SessionId;
+
+impl Broker {
+    /// The socket is gone. The handle is dead from now on.
+    pub fn closed(&mut self, id: ConnectionId, how: Closed) {
+        let cause = match how {
+            Closed::EndOfStream => Cause::EndOfStream,
+            Closed::Failed => Cause::SocketError,
+        };
+        if !self.connections.contains_key(id) {
+            self.out.counters.stale_handles += 1;
+            return;
+        }
+        let session = self.leave(id, cause);
+        self.forget(id);
+        self.end_session(session);
+    }
+
+    /// Stops: no connection is opened any more, every will is published, every client hears that
+    /// the broker is going, every connection is closed.
+    pub fn shut_down(&mut self) {
+        self.stopping = true;
+        // All wills first: who is still there is to hear of those who go with the broker.
+        let sessions: Vec<SessionId> = self.sessions.keys().collect();
+        for id in sessions {
+            if let Some(session) = self.sessions.get_mut(id)
+                && let Some(will) = session.will.take()
+            {
+                let grant = session.grant.clone();
+                self.publish_will(&will, &grant);
+            }
+        }
+        let connections: Vec<ConnectionId> = self.connections.keys().collect();
+        for id in connections {
+            self.end(id, Cause::Shutdown);
+        }
+    }
+
+    /// Ends a connection: the client is told why, where the protocol has words for it, and its
+    /// session ends.
+    pub(super) fn end(&mut self, id: ConnectionId, cause: Cause) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        if connection.is_closing() {
+            return;
+        }
+        if connection.is_open() && connection.version == ProtocolVersion::V5 {
+            self.send_disconnect(id, &cause);
+        }
+        let session = self.leave(id, cause);
+        self.out.actions.push_back(Action::Close(id));
+        self.set_timer(id);
+        self.end_session(session);
+    }
+
+    /// Ends a connection without a word: its peer does not listen.
+    pub(super) fn abort(&mut self, id: ConnectionId, cause: Cause) {
+        let session = self.leave(id, cause);
+        self.forget(id);
+        self.out.actions.push_back(Action::Abort(id));
+        self.end_session(session);
+    }
+
+    /// A closed connection whose peer does not end its side.
+    pub(super) fn drop_closing(&mut self, id: ConnectionId) {
+        self.forget(id);
+        self.out.actions.push_back(Action::Abort(id));
+    }
+
+    /// [MQTT-4.13.1-1] DISCONNECT with the reason, and in words where there are any.
+    fn send_disconnect(&mut self, id: ConnectionId, cause: &Cause) {
+        let Some(reason) = cause.reason_code() else {
+            return;
+        };
+        let why = match cause {
+            Cause::Protocol(error) => Some(Property::ReasonString(error.what)),
+            _ => None,
+        };
+        let properties = Properties::from_slice(why.as_slice());
+        self.send(id, &Packet::Disconnect(Disconnect { reason, properties }));
+    }
+
+    /// Takes a connection out of its stage into the last one, counts why, and returns the session
+    /// that is to end with it.
+    fn leave(&mut self, id: ConnectionId, cause: Cause) -> Option<SessionId> {
+        let connection = self.connections.get_mut(id)?;
+        let stage = core::mem::replace(&mut connection.stage, Stage::Closing);
+        connection.since = self.now;
+        connection.input = Input::new();
+        connection.paused = crate::connection::Paused::default();
+        let (client_id, session) = match stage {
+            Stage::Closing => return None,
+            Stage::AwaitingConnect => (None, None),
+            Stage::Authenticating(handshake) => (Some(handshake.client_id), None),
+            Stage::Open => {
+                let session = core::mem::take(&mut connection.session);
+                (
+                    self.sessions.get(session).map(|s| s.client_id.clone()),
+                    Some(session),
+                )
+            }
+        };
+        self.out.counters.ended(&cause);
+        if session.is_none() {
+            self.out.counters.clients_refused += 1;
+        }
+        self.out.tell(Event {
+            connection: id,
+            origin: connection.origin.clone(),
+            client_id,
+            kind: EventKind::Disconnected {
+                admitted: session.is_some(),
+                cause,
+            },
+        });
+        session
+    }
+
+    /// Frees what a connection holds.
+    fn forget(&mut self, id: ConnectionId) {
+        if let Some(mut connection) = self.connections.remove(id) {
+            connection.outbox.clear(&mut self.out.pool);
+        }
+    }
+
+    /// Ends a session: its subscriptions go, then its will is published ([MQTT-3.1.2-8]).
+    fn end_session(&mut self, id: Option<SessionId>) {
+        let Some(id) = id else { return };
+        let Some(session) = self.sessions.remove(id) else {
+            return;
+        };
+        if self.clients.get(&session.client_id) == Some(&id) {
+            self.clients.remove(&session.client_id);
+        }
+        for filter in session.subscriptions.iter() {
+            self.filters.remove(filter, id);
+        }
+        if let Some(will) = &session.will {
+            self.publish_will(will, &session.grant);
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! From bytes to packets, and from packets to those who handle them.
+
+use super::{Action, Broker, Cause};
+use crate::connection::{ConnectionId, Paused, Stage};
+use crate::packet::{
+    Ack, Disconnect, FixedHeader, Packet, PacketType, Properties, ProtocolError, ProtocolVersion,
+    Publish, ReasonCode, Sender,
+};
+
+impl Broker {
+    /// Bytes came in from a socket: any number of them, cut anywhere. After [`Action::Close`] they
+    /// are ignored.
+    ///
+    /// Packets are parsed where they are. Only one that is cut off by the end of `bytes` is copied,
+    /// and all that comes while reading is paused.
+    pub fn received(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            self.out.counters.stale_handles += 1;
+            return;
+        };
+        self.out.counters.bytes_received += bytes.len() as u64;
+        if connection.is_closing() {
+            return;
+        }
+        let mut rest = bytes;
+        if !connection.input.is_empty() || connection.paused.any() {
+            match self.complete_kept(id, rest) {
+                Some(left) => rest = left,
+                None => return,
+            }
+        }
+        let parsed = self.parse(id, rest);
+        if parsed < rest.len()
+            && let Some(connection) = self.connections.get_mut(id)
+            && !connection.is_closing()
+        {
+            connection.input.extend(&rest[parsed..]);
+        }
+    }
+
+    /// Completes the packet whose beginning was kept, and handles it. Returns what is left of the
+    /// bytes if they can be parsed where they are, `None` if there is nothing more to do with them.
+    fn complete_kept<'a>(&mut self, id: ConnectionId, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = bytes;
+        loop {
+            let connection = self.connections.get_mut(id)?;
+            if connection.is_closing() {
+                return None;
+            }
+            if connection.paused.any() {
+                connection.input.extend(rest);
+                return None;
+            }
+            if connection.input.is_empty() {
+                return Some(rest);
+            }
+            if rest.is_empty() {
+                return None;
+            }
+            match connection.input.top_up(rest) {
+                Ok(taken) => rest = &rest[taken..],
+                Err(error) => {
+                    self.end(id, Cause::Protocol(error));
+                    return None;
+                }
+            }
+            self.parse_kept(id);
+        }
+    }
+
+    /// Parses what was kept of the input, and keeps what is left of it.
+    fn parse_kept(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        let kept = connection.input.take();
+        let parsed = self.parse(id, &kept);
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.is_closing()
+        {
+            connection.input.put_back(kept, parsed);
+        }
+    }
+
+    /// Handles the complete packets at the start of `bytes`; returns how many bytes they take.
+    fn parse(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
+        let mut at = 0;
+        while at < bytes.len() {
+            let Some(connection) = self.connections.get_mut(id) else {
+                break;
+            };
+            if connection.is_closing() || connection.paused.any() {
+                break;
+            }
+            let header = match FixedHeader::parse(&bytes[at..]) {
+                Ok(Some(header)) => header,
+                Ok(None) => break,
+                Err(error) => {
+                    self.end(id, Cause::Protocol(error));
+                    break;
+                }
+            };
+            let awaiting_connect = matches!(connection.stage, Stage::AwaitingConnect);
+            if awaiting_connect && header.packet_type != PacketType::Connect {
+                self.end(id, Cause::Protocol(FIRST_IS_NOT_CONNECT));
+                break;
+            }
+            let mut limit = self.config.max_packet_size;
+            if awaiting_connect {
+                limit = limit.min(self.config.max_connect_size);
+            }
+            let len = header.packet_len();
+            if len as u64 > u64::from(limit) {
+                // [MQTT-3.2.2-15] is the client's to keep; the server says 0x95 and closes.
+                self.end(
+                    id,
+                    Cause::PacketTooLarge {
+                        size: len as u64,
+                        limit,
+                    },
+                );
+                break;
+            }
+            let Some(packet) = bytes[at..].get(..len) else {
+                break;
+            };
+            at += len;
+            connection.heard = self.now;
+            self.out.counters.packets_received += 1;
+            if let Err(cause) = self.packet(id, &header, packet) {
+                self.end(id, cause);
+                break;
+            }
+        }
+        at
+    }
+
+    fn packet(
+        &mut self,
+        id: ConnectionId,
+        header: &FixedHeader,
+        packet: &[u8],
+    ) -> Result<(), Cause> {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Ok(());
+        };
+        let version = connection.version;
+        let body = &packet[header.header_len..];
+        match connection.stage {
+            Stage::AwaitingConnect => self.connect(id, body),
+            Stage::Open if header.packet_type == PacketType::Publish => {
+                let publish = Publish::decode(header, body, version, Sender::Client)
+                    .map_err(Cause::Protocol)?;
+                self.publish(id, version, packet, &publish)
+            }
+            Stage::Open => {
+                let packet = Packet::decode(header, body, version, Sender::Client)
+                    .map_err(Cause::Protocol)?;
+                self.session_packet(id, version, &packet)
+            }
+            Stage::Authenticating(_) | Stage::Closing => Ok(()),
+        }?;
+        if let Some(connection) = self.connections.get_mut(id)
+            && connection.outbox.len() > self.config.outbox_limit
+            && !connection.paused.contains(Paused::OUTBOX)
+            && !connection.is_closing()
+        {
+            // Replies pile up: the peer sends, but does not read.
+            self.pause(id, Paused::OUTBOX);
+        }
+        Ok(())
+    }
+
+    /// Everything but PUBLISH that an admitted client may send.
+    fn session_packet(
+        &mut self,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        packet: &Packet<'_>,
+    ) -> Result<(), Cause> {
+        match packet {
+            Packet::Subscribe(subscribe) => self.subscribe(id, version, subscribe),
+            Packet::Unsubscribe(unsubscribe) => self.unsubscribe(id, version, unsubscribe),
+            // [MQTT-3.12.4-1]
+            Packet::PingReq => {
+                self.send(id, &Packet::PingResp);
+                Ok(())
+            }
+            Packet::Disconnect(disconnect) => self.disconnect(id, disconnect),
+            // [MQTT-3.1.0-2]
+            Packet::Connect(_) => Err(Cause::Protocol(SECOND_CONNECT)),
+            // [MQTT-4.12.0-6] no authentication method was agreed upon.
+            Packet::Auth(_) => Err(Cause::Protocol(AUTH_WITHOUT_METHOD)),
+            // Nothing of QoS 1 or 2 is on its way in either direction, so no packet identifier is
+            // known. Both sides of the QoS 2 exchange are answered, so that it ends at the client.
+            Packet::PubAck(_) | Packet::PubComp(_) => Ok(()),
+            Packet::PubRec(ack) => {
+                self.send(id, &Packet::PubRel(unknown_identifier(ack)));
+                Ok(())
+            }
+            Packet::PubRel(ack) => {
+                self.send(id, &Packet::PubComp(unknown_identifier(ack)));
+                Ok(())
+            }
+            // PUBLISH went its own way, the others were refused as not a client's by the decoder.
+            _ => Ok(()),
+        }
+    }
+
+    /// DISCONNECT from the client.
+    fn disconnect(&mut self, id: ConnectionId, packet: &Disconnect<'_>) -> Result<(), Cause> {
+        // [MQTT-3.14.2-2] No session here outlives its connection, so a session expiry interval
+        // other than 0 can only come after a 0 in CONNECT or contradict what CONNACK said.
+        if packet
+            .properties
+            .session_expiry_interval()
+            .is_some_and(|seconds| seconds > 0)
+        {
+            return Err(Cause::Protocol(EXPIRY_WITHOUT_SESSION));
+        }
+        if packet.reason == ReasonCode::Success
+            && let Some(session) = self.session_of(id)
+        {
+            session.will = None; // [MQTT-3.14.4-3]
+        }
+        Err(Cause::ClientDisconnect(packet.reason))
+    }
+
+    /// Stops reading from a connection.
+    pub(super) fn pause(&mut self, id: ConnectionId, why: Paused) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if !connection.paused.any() {
+            self.out.actions.push_back(Action::Pause(id));
+        }
+        connection.paused.insert(why);
+    }
+
+    /// A reason to pause is gone: what was kept is parsed, then reading goes on.
+    pub(super) fn go_on(&mut self, id: ConnectionId, why: Paused) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if !connection.paused.contains(why) {
+            return;
+        }
+        connection.paused.remove(why);
+        if connection.paused.any() || connection.is_closing() {
+            return;
+        }
+        connection.heard = self.now;
+        self.out.actions.push_back(Action::Resume(id));
+        self.parse_kept(id);
+        self.set_timer(id);
+    }
+
+    /// Encodes a packet into a connection's outbox. One that is larger than the client allows is
+    /// not sent ([MQTT-3.1.2-24]).
+    pub(super) fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        self.encoded.clear();
+        if packet
+            .encode(connection.version, &mut self.encoded)
+            .is_err()
+            || self.encoded.len() as u64 > u64::from(connection.max_packet_size)
+        {
+            self.out.counters.dropped_too_large += 1;
+            return;
+        }
+        self.out.send(id, connection, &self.encoded);
+    }
+}
+
+fn unknown_identifier<'a>(ack: &Ack<'_>) -> Ack<'a> {
+    Ack {
+        packet_id: ack.packet_id,
+        reason: ReasonCode::PacketIdentifierNotFound,
+        properties: Properties::EMPTY,
+    }
+}
+
+const FIRST_IS_NOT_CONNECT: ProtocolError =
+    ProtocolError::violation("MQTT-3.1.0-1", "the first packet is not a CONNECT");
+const SECOND_CONNECT: ProtocolError =
+    ProtocolError::violation("MQTT-3.1.0-2", "a second CONNECT on one connection");
+const AUTH_WITHOUT_METHOD: ProtocolError =
+    ProtocolError::violation("MQTT-4.12.0-6", "AUTH without an authentication method");
+const EXPIRY_WITHOUT_SESSION: ProtocolError = ProtocolError::violation(
+    "3.14.2.2.2",
+    "DISCONNECT sets a session expiry interval for a session that ends with its connection",
+);

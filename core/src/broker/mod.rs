@@ -1,0 +1,350 @@
+//! The broker of one shard: inputs in, actions out.
+//!
+//! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
+//! packets), `handshake` (CONNECT to CONNACK), `publish`, `route`, `subscribe`, `replay` (retained
+//! messages to new subscriptions), `ending`.
+
+mod action;
+mod config;
+mod counters;
+mod ending;
+mod event;
+mod handshake;
+mod input;
+mod outlet;
+mod publish;
+mod replay;
+mod route;
+mod subscribe;
+mod timers;
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use slotmap::SlotMap;
+
+use crate::connection::{Connection, ConnectionId, Origin, Overdue, Paused, Stage};
+use crate::map::{HashKey, KeyedMap, split_mix};
+use crate::packet::{ProtocolVersion, ReasonCode};
+use crate::retained::RetainedMessages;
+use crate::session::{Session, SessionId, Subscription};
+use crate::time::{Instant, WallClock};
+use crate::topic::FilterTree;
+
+pub use action::Action;
+pub use config::Config;
+pub use counters::Counters;
+pub use event::{Cause, Event, EventKind};
+
+use outlet::Outlet;
+use route::Scratch;
+use timers::Timers;
+
+/// How often memory that is no longer needed is given back.
+const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What there is to check before a client is let in.
+#[derive(Debug)]
+pub struct Credentials<'a> {
+    /// Where the connection comes from.
+    pub origin: &'a Origin,
+    /// The version that the client speaks.
+    pub version: ProtocolVersion,
+    /// The client identifier; an assigned one if the client gave none.
+    pub client_id: &'a str,
+    /// The user name.
+    pub username: Option<&'a str>,
+    /// The password.
+    pub password: Option<Password<'a>>,
+}
+
+/// A password, which debug output does not show.
+#[derive(Clone, Copy)]
+pub struct Password<'a>(&'a [u8]);
+
+impl<'a> Password<'a> {
+    /// The password itself.
+    pub fn reveal(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
+impl core::fmt::Debug for Password<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// There are as many connections as the configuration allows, or the broker is stopping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("there are as many connections as allowed, or the broker is stopping")]
+pub struct TooManyConnections;
+
+/// One shard's broker.
+///
+/// Any order of calls is legal. Handles of connections that are gone are ignored and counted.
+/// After every call, or after every few, take what [`Broker::poll_action`] gives.
+#[derive(Debug)]
+pub struct Broker {
+    config: Config,
+    now: Instant,
+    connections: SlotMap<ConnectionId, Connection>,
+    sessions: SlotMap<SessionId, Session>,
+    /// Sessions by client identifier.
+    clients: KeyedMap<Arc<str>, SessionId>,
+    filters: FilterTree<SessionId, Subscription>,
+    retained: RetainedMessages,
+    /// Sessions whose replays have stopped although their outbox has room, to go on in their turn.
+    replaying: VecDeque<SessionId>,
+    timers: Timers,
+    shrink_at: Option<Instant>,
+    out: Outlet,
+    scratch: Scratch,
+    /// Packets to be sent are encoded here.
+    encoded: Vec<u8>,
+    identifiers: HashKey,
+    /// How many client identifiers were assigned.
+    assigned: u64,
+    stopping: bool,
+}
+
+impl Broker {
+    /// A broker without connections. `seed` is all the randomness that it has: two brokers with the
+    /// same seed and the same inputs do the same. `wall_clock` is the time of day at `now`.
+    pub fn new(config: Config, seed: u64, now: Instant, wall_clock: WallClock) -> Self {
+        // Deadlines are converted by the wall clock once there is a store that outlives the process.
+        let _ = wall_clock;
+        let mut seed = seed;
+        let mut key = || HashKey::from_seed(split_mix(&mut seed));
+        Self {
+            now,
+            connections: SlotMap::with_key(),
+            sessions: SlotMap::with_key(),
+            clients: KeyedMap::new(key()),
+            filters: FilterTree::new(key()),
+            retained: RetainedMessages::new(key()),
+            replaying: VecDeque::new(),
+            timers: Timers::default(),
+            shrink_at: None,
+            out: Outlet::new(config.max_events),
+            scratch: Scratch::default(),
+            encoded: Vec::new(),
+            identifiers: key(),
+            assigned: 0,
+            stopping: false,
+            config,
+        }
+    }
+
+    /// Tells the time and does what is due by then. All later calls happen at this time, until the
+    /// next call of `advance`. A time earlier than the last one is taken for the last one.
+    pub fn advance(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+        while let Some((at, id)) = self.timers.pop_due(self.now) {
+            self.timer_fired(at, id);
+        }
+        self.continue_replays();
+        match self.shrink_at {
+            Some(at) if at <= self.now => {
+                self.out.pool.shrink();
+                self.shrink_at = None;
+            }
+            _ => {}
+        }
+        if self.shrink_at.is_none() && self.out.pool.is_oversized() {
+            self.shrink_at = Some(self.now.after(SHRINK_INTERVAL));
+        }
+    }
+
+    /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
+    /// all: timers are lazy.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        if !self.replaying.is_empty() {
+            return Some(self.now);
+        }
+        [self.timers.next(), self.shrink_at]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A socket was opened by a client.
+    pub fn open(&mut self, origin: Origin) -> Result<ConnectionId, TooManyConnections> {
+        if self.stopping || self.connections.len() >= self.config.max_connections {
+            self.out.counters.connections_over_limit += 1;
+            return Err(TooManyConnections);
+        }
+        self.out.counters.connections_opened += 1;
+        let id = self.connections.insert(Connection::new(origin, self.now));
+        self.set_timer(id);
+        Ok(id)
+    }
+
+    /// The next thing to be done, if there is one.
+    #[must_use = "what is not done is lost"]
+    #[inline]
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.out.actions.pop_front()
+    }
+
+    /// The next event, if there is one.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.out.next_event()
+    }
+
+    /// The bytes that wait for a connection, oldest first.
+    pub fn outbox(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
+        self.connections
+            .get(id)
+            .into_iter()
+            .flat_map(|connection| connection.outbox.slices(&self.out.pool))
+    }
+
+    /// How many bytes wait for a connection.
+    pub fn outbox_len(&self, id: ConnectionId) -> usize {
+        self.connections
+            .get(id)
+            .map_or(0, |connection| connection.outbox.len())
+    }
+
+    /// The socket took this many bytes of the outbox, or, with 0, none. What is left should be
+    /// offered again once the socket has room; no action will ask for it.
+    pub fn sent(&mut self, id: ConnectionId, bytes: usize) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            self.out.counters.stale_handles += 1;
+            return;
+        };
+        let bytes = bytes.min(connection.outbox.len());
+        connection.send_raised = false;
+        connection.outbox.consume(&mut self.out.pool, bytes);
+        self.out.counters.bytes_sent += bytes as u64;
+        connection.progress = self.now;
+        let left = connection.outbox.len();
+        if left <= self.config.outbox_limit / 2 {
+            connection.slow = false;
+            if connection.paused.contains(Paused::OUTBOX) {
+                self.go_on(id, Paused::OUTBOX);
+            }
+        }
+        if left > 0 {
+            self.set_timer(id);
+        }
+        self.replay_to(id);
+    }
+
+    /// The credentials to check, as long as [`Action::Authenticate`] has not been answered.
+    pub fn credentials(&self, id: ConnectionId) -> Option<Credentials<'_>> {
+        let connection = self.connections.get(id)?;
+        let Stage::Authenticating(handshake) = &connection.stage else {
+            return None;
+        };
+        Some(Credentials {
+            origin: &connection.origin,
+            version: connection.version,
+            client_id: &handshake.client_id,
+            username: handshake.username.as_deref(),
+            password: handshake
+                .password
+                .as_ref()
+                .map(|secret| Password(&secret.0)),
+        })
+    }
+
+    /// Ends a connection on an administrator's behalf. Its will is published.
+    pub fn kick(&mut self, id: ConnectionId) {
+        if self.connections.contains_key(id) {
+            self.end(id, Cause::Kicked);
+        } else {
+            self.out.counters.stale_handles += 1;
+        }
+    }
+
+    /// Replaces bounds and time-outs. They hold from now on, for the connections there are as well;
+    /// nothing that was accepted under the old ones is thrown away.
+    pub fn configure(&mut self, config: Config) {
+        self.out.max_events = config.max_events;
+        self.config = config;
+        let ids: Vec<_> = self.connections.keys().collect();
+        for id in ids {
+            self.set_timer(id);
+        }
+    }
+
+    /// How many connections there are, closing ones included.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many subscriptions there are.
+    pub fn subscriptions(&self) -> usize {
+        self.filters.len()
+    }
+
+    /// How many retained messages there are.
+    pub fn retained_messages(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// How many bytes of topics, properties and payloads the retained messages have.
+    pub fn retained_bytes(&self) -> usize {
+        self.retained.bytes()
+    }
+
+    /// How many bytes wait in all outboxes together.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.pool.waiting
+    }
+
+    /// How many bytes of input wait for the rest of their packet, or for a pause to end.
+    pub fn unparsed_bytes(&self) -> usize {
+        self.connections
+            .values()
+            .map(|connection| connection.input.len())
+            .sum()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.out.counters
+    }
+
+    /// Sets the connection's timer, unless it fires early enough anyway.
+    fn set_timer(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if let Some((at, _)) = connection.deadline(&self.config)
+            && at < connection.timer
+        {
+            connection.timer = at;
+            self.timers.set(at, id);
+        }
+    }
+
+    fn timer_fired(&mut self, at: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.timer != at {
+            return; // An earlier one was set since, and has fired.
+        }
+        connection.timer = crate::connection::NEVER;
+        match connection.deadline(&self.config) {
+            Some((deadline, overdue)) if deadline <= self.now => match overdue {
+                Overdue::Connect => self.end(id, Cause::ConnectTimeout),
+                Overdue::Authenticate => self.refuse(id, ReasonCode::ServerUnavailable),
+                Overdue::KeepAlive => self.end(id, Cause::KeepAliveTimeout),
+                Overdue::Write => self.abort(id, Cause::WriteTimeout),
+                Overdue::Close => self.drop_closing(id),
+            },
+            _ => self.set_timer(id),
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Everything that leaves the broker: bytes, actions, events, counts.
+
+use alloc::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::{Action, Counters, Event};
+use crate::connection::{Connection, ConnectionId, Pool};
+
+/// The broker's way out. It is one field, so that it can be used while connections are borrowed.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    pub(super) pool: Pool,
+    pub(super) actions: VecDeque<Action>,
+    pub(super) events: VecDeque<Event>,
+    pub(super) max_events: usize,
+    event_raised: bool,
+    pub(super) counters: Counters,
+}
+
+impl Outlet {
+    pub(super) fn new(max_events: usize) -> Self {
+        Self {
+            pool: Pool::new(),
+            actions: VecDeque::new(),
+            events: VecDeque::new(),
+            max_events,
+            event_raised: false,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Appends bytes to a connection's outbox.
+    #[inline]
+    pub(super) fn send(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8]) {
+        connection.outbox.push(&mut self.pool, bytes);
+        self.raise_send(id, connection);
+    }
+
+    /// Appends a reference to bytes to a connection's outbox.
+    pub(super) fn send_shared(
+        &mut self,
+        id: ConnectionId,
+        connection: &mut Connection,
+        bytes: &Bytes,
+    ) {
+        connection.outbox.push_shared(&mut self.pool, bytes.clone());
+        self.raise_send(id, connection);
+    }
+
+    #[inline]
+    fn raise_send(&mut self, id: ConnectionId, connection: &mut Connection) {
+        if !connection.send_raised {
+            connection.send_raised = true;
+            self.actions.push_back(Action::Send(id));
+        }
+    }
+
+    /// Tells of something rare.
+    pub(super) fn tell(&mut self, event: Event) {
+        if self.events.len() >= self.max_events {
+            self.counters.events_dropped += 1;
+            return;
+        }
+        self.events.push_back(event);
+        if !self.event_raised {
+            self.event_raised = true;
+            self.actions.push_back(Action::Event);
+        }
+    }
+
+    pub(super) fn next_event(&mut self) -> Option<Event> {
+        self.event_raised = false;
+        self.events.pop_front()
+    }
+}

@@ -1,0 +1,227 @@
+//! One socket's side of a conversation: what is known of the peer, what came in and is not yet
+//! parsed, what goes out and is not yet written.
+//!
+//! | stage | entered when | bytes that come in | left when |
+//! | --- | --- | --- | --- |
+//! | [`Stage::AwaitingConnect`] | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
+//! | [`Stage::Authenticating`] | CONNECT is complete | stay unparsed; reading is paused | the answer comes, or its time-out |
+//! | [`Stage::Open`] | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
+//! | [`Stage::Closing`] | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
+
+mod input;
+mod outbox;
+mod pool;
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::net::SocketAddr;
+
+use crate::broker::Config;
+use crate::packet::ProtocolVersion;
+use crate::session::{SessionId, Will};
+use crate::time::Instant;
+
+pub(crate) use input::Input;
+pub(crate) use outbox::Outbox;
+pub(crate) use pool::Pool;
+
+slotmap::new_key_type! {
+    /// The handle of a connection. It is generational: the handle of a connection that is gone
+    /// names no other one; calls with it are ignored and counted.
+    pub struct ConnectionId;
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The number of the listener that accepted it.
+    pub listener: u16,
+    /// What carries the bytes.
+    pub transport: Transport,
+    /// The peer's address, where there is one.
+    pub remote: Option<SocketAddr>,
+    /// Our own address, where there is one.
+    pub local: Option<SocketAddr>,
+}
+
+/// What carries the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// Plain TCP.
+    Tcp,
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+        })
+    }
+}
+
+/// How a socket ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Closed {
+    /// The peer ended its stream.
+    EndOfStream,
+    /// Reading or writing failed.
+    Failed,
+}
+
+/// How far the conversation is.
+#[derive(Debug)]
+pub(crate) enum Stage {
+    AwaitingConnect,
+    Authenticating(Box<Handshake>),
+    Open,
+    Closing,
+}
+
+/// A CONNECT whose credentials are being checked.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) assigned: bool,
+    pub(crate) username: Option<Box<str>>,
+    pub(crate) password: Option<Secret>,
+    pub(crate) clean_start: bool,
+    pub(crate) keep_alive: u16,
+    pub(crate) session_expiry: u32,
+    pub(crate) will: Option<Box<Will>>,
+}
+
+/// Bytes that never show in debug output.
+pub(crate) struct Secret(pub(crate) Box<[u8]>);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Why reading is paused; a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Paused(u8);
+
+impl Paused {
+    /// Credentials are under examination.
+    pub(crate) const AUTHENTICATING: Self = Self(1);
+    /// The peer does not take what waits for it.
+    pub(crate) const OUTBOX: Self = Self(2);
+
+    pub(crate) fn any(self) -> bool {
+        self.0 != 0
+    }
+
+    pub(crate) fn contains(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    pub(crate) fn insert(&mut self, other: Self) {
+        self.0 |= other.0;
+    }
+
+    pub(crate) fn remove(&mut self, other: Self) {
+        self.0 &= !other.0;
+    }
+}
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) outbox: Outbox,
+    pub(crate) session: SessionId,
+    /// The largest packet that the client takes, in bytes.
+    pub(crate) max_packet_size: u32,
+    pub(crate) version: ProtocolVersion,
+    pub(crate) paused: Paused,
+    /// Whether [`Action::Send`](crate::Action::Send) was raised and is not yet answered.
+    pub(crate) send_raised: bool,
+    /// Whether it is told already that this client loses messages.
+    pub(crate) slow: bool,
+    pub(crate) stage: Stage,
+    pub(crate) input: Input,
+    /// In seconds; 0 is none.
+    pub(crate) keep_alive: u16,
+    /// When bytes last came in; the keep-alive counts from here.
+    pub(crate) heard: Instant,
+    /// When the socket last took bytes, or the outbox last became non-empty.
+    pub(crate) progress: Instant,
+    /// When the current stage began.
+    pub(crate) since: Instant,
+    /// When the connection's timer fires; it is asked for `deadline` only then.
+    pub(crate) timer: Instant,
+    pub(crate) origin: Origin,
+}
+
+impl Connection {
+    pub(crate) fn new(origin: Origin, now: Instant) -> Self {
+        Self {
+            outbox: Outbox::new(),
+            session: SessionId::default(),
+            max_packet_size: u32::MAX,
+            version: ProtocolVersion::V3_1_1,
+            paused: Paused::default(),
+            send_raised: false,
+            slow: false,
+            stage: Stage::AwaitingConnect,
+            input: Input::new(),
+            keep_alive: 0,
+            heard: now,
+            progress: now,
+            since: now,
+            timer: NEVER,
+            origin,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        matches!(self.stage, Stage::Open)
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.stage, Stage::Closing)
+    }
+
+    /// The next moment at which something is due if nothing happens until then.
+    pub(crate) fn deadline(&self, config: &Config) -> Option<(Instant, Overdue)> {
+        let stage = match self.stage {
+            Stage::AwaitingConnect => {
+                Some((self.since.after(config.connect_timeout), Overdue::Connect))
+            }
+            Stage::Authenticating(_) => Some((
+                self.since.after(config.authenticate_timeout),
+                Overdue::Authenticate,
+            )),
+            // [MQTT-3.1.2-22] one and a half times the keep-alive. It stands still while reading is
+            // paused: what the client sends then is not seen.
+            Stage::Open if self.keep_alive > 0 && !self.paused.any() => {
+                let millis = u64::from(self.keep_alive) * 1500;
+                let within = core::time::Duration::from_millis(millis);
+                Some((self.heard.after(within), Overdue::KeepAlive))
+            }
+            Stage::Open => None,
+            Stage::Closing => Some((self.since.after(config.close_timeout), Overdue::Close)),
+        };
+        let write = (!self.outbox.is_empty())
+            .then(|| (self.progress.after(config.write_timeout), Overdue::Write));
+        match (stage, write) {
+            (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
+            (a, b) => a.or(b),
+        }
+    }
+}
+
+/// What a deadline was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    Connect,
+    Authenticate,
+    KeepAlive,
+    Write,
+    Close,
+}
+
+/// A moment that does not come.
+pub(crate) const NEVER: Instant = Instant::from_millis(u64::MAX);
