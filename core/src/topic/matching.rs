@@ -39,11 +39,13 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     if is_reserved(inner) && outer.starts_with(['+', '#']) {
         return false;
     }
-    // `#` needs one level at least, for a topic is never without a level: so `+/#` matches no less.
-    // Deeper, `#` also stands for no level at all, and only `#` itself covers that.
-    if inner == "#" {
-        return outer == "#" || outer == "+/#";
-    }
+    // A final `#` also stands for no level at all, and only `#` covers that. But a topic is never
+    // without a level and never empty: there it stands for one level at least.
+    let inner = match inner {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        _ => inner,
+    };
     let mut levels = inner.split('/');
     for wanted in outer.split('/') {
         if wanted == "#" {

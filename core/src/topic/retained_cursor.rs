@@ -47,8 +47,6 @@ struct Open {
 #[derive(Debug)]
 struct Frame {
     node: u32,
-    /// The node's birth, by which it is known not to be another under the same id; 0 for the root.
-    birth: u64,
     /// The birth of the child visited last, and where it was.
     last: u64,
     index: u32,
@@ -178,7 +176,7 @@ impl<'t, 'c, V> Search<'t, 'c, V> {
     fn step(&mut self, open: &mut Open) -> Option<&'t V> {
         let frame = open.frames.last_mut()?;
         let next = self
-            .children(frame)
+            .children(frame.node)
             .and_then(|children| children.after(frame.last, frame.index as usize))
             .filter(|next| next.birth <= self.opened);
         let Some(next) = next else {
@@ -213,17 +211,15 @@ impl<'t, 'c, V> Search<'t, 'c, V> {
             let (level, rest) = self.level_at(at)?;
             if level == "+" || level == "#" {
                 let entry = self.tree.trie.get(node);
-                let birth = entry.map_or(0, |entry| entry.birth);
                 let frame = Frame {
                     node,
-                    birth,
                     last: 0,
                     index: 0,
                     path: open.topic.len(),
                     at,
                 };
                 if self
-                    .children(&frame)
+                    .children(node)
                     .is_some_and(|children| !children.is_empty())
                 {
                     open.frames.push(frame);
@@ -233,31 +229,22 @@ impl<'t, 'c, V> Search<'t, 'c, V> {
             }
             *self.budget = self.budget.saturating_sub(1);
             let child = self.tree.trie.child(node, level)?;
-            let entry = self
-                .tree
-                .trie
-                .get(child)
-                .filter(|entry| entry.birth <= self.opened)?;
             push_level(&mut open.topic, node, level);
             node = child;
             match rest {
                 Some(rest) => at = rest,
-                None => return entry.value.as_ref(),
+                None => return self.tree.trie.get(node)?.value.as_ref(),
             }
         }
     }
 
-    /// The children of the node of `frame`, if it is still that node.
-    fn children(&self, frame: &Frame) -> Option<&'t Siblings> {
-        if frame.node == ROOT {
+    /// The children of `node`. If a frame's node has gone and its id stands for another now, then
+    /// that one's children, like itself, were born after the opening: none is visited.
+    fn children(&self, node: u32) -> Option<&'t Siblings> {
+        if node == ROOT {
             return Some(&self.tree.top);
         }
-        let entry = self
-            .tree
-            .trie
-            .get(frame.node)
-            .filter(|entry| entry.birth == frame.birth)?;
-        Some(&entry.children)
+        self.tree.trie.get(node).map(|entry| &entry.children)
     }
 
     /// The level of the filter that begins at `at`, and where the next one begins.

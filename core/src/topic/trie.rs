@@ -38,6 +38,11 @@ impl<T> Trie<T> {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
     #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&T> {
         self.nodes.get(id).map(|node| &node.data)

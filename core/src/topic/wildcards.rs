@@ -26,6 +26,9 @@ struct Branches {
     plus: u32,
     /// How many other levels continue here: without any, a step needs no look-up and no hash.
     literals: u32,
+    /// The node of the only other level, which is compared rather than looked up. While others came
+    /// and went it may be [`NONE`] even so.
+    only: u32,
     /// The filter that ends here.
     end: u32,
     /// The filter that ends here with a further level `#`.
@@ -99,6 +102,7 @@ impl Wildcards {
                     branches.plus = NONE;
                 } else {
                     branches.literals -= 1;
+                    branches.only = NONE;
                 }
             }
             node = parent;
@@ -143,7 +147,10 @@ impl Wildcards {
                 }
                 match levels.at(depth) {
                     Reached::Level(level) => {
-                        if branches.literals > 0 {
+                        if branches.only != NONE {
+                            let is_it = self.trie.level_of(branches.only) == Some(level.text);
+                            literal = is_it.then_some(branches.only);
+                        } else if branches.literals > 0 {
                             let hash =
                                 *level.hash.get_or_insert_with(|| self.trie.hash(level.text));
                             literal = self.trie.child_by_hash(node, level.text, hash);
@@ -173,6 +180,7 @@ impl Wildcards {
             if level == "+" {
                 branches.plus = node;
             } else {
+                branches.only = if branches.literals == 0 { node } else { NONE };
                 branches.literals += 1;
             }
         }
@@ -201,6 +209,7 @@ impl Branches {
     const NONE: Self = Self {
         plus: NONE,
         literals: 0,
+        only: NONE,
         end: NONE,
         tail: NONE,
     };
@@ -260,5 +269,76 @@ impl<'a> Levels<'a> {
             Some(level) => Reached::Level(level),
             None => Reached::End,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn found(wildcards: &Wildcards, topic: &str) -> Vec<u32> {
+        let mut found = Vec::new();
+        let _ = wildcards.walk(topic, |id| {
+            found.push(id);
+            ControlFlow::Continue(())
+        });
+        found
+    }
+
+    #[test]
+    fn nodes_that_no_filter_needs_are_taken_out() {
+        let mut wildcards = Wildcards::new(HashKey::from_seed(1));
+        let filters = ["#", "+", "a/+/c", "a/+/#", "a/b/#", "+/+/+/#", "x/+"];
+        let mut places = Vec::new();
+        for (id, filter) in (0..).zip(filters) {
+            let place = wildcards.prepare(filter);
+            wildcards.set(place, id);
+            places.push(place);
+        }
+        // +  +/+  +/+/+  a  a/+  a/+/c  a/b  x  x/+
+        assert_eq!(wildcards.trie.len(), 9);
+        wildcards.remove(places[5]);
+        assert_eq!(wildcards.trie.len(), 7);
+        for place in places
+            .into_iter()
+            .filter(|place| !(place.node == ROOT && place.tail))
+        {
+            wildcards.remove(place);
+        }
+        assert_eq!(
+            (wildcards.trie.len(), found(&wildcards, "a/b/c")),
+            (0, [0].into())
+        );
+    }
+
+    #[test]
+    fn a_node_finds_its_children_whether_one_or_several_are_left() {
+        let mut wildcards = Wildcards::new(HashKey::from_seed(1));
+        let places = ["a/+", "b/+", "c/+"].map(|filter| wildcards.prepare(filter));
+        for (id, place) in (0..).zip(places) {
+            wildcards.set(place, id);
+        }
+        wildcards.remove(places[0]);
+        wildcards.remove(places[1]);
+        assert_eq!(
+            (found(&wildcards, "a/x"), found(&wildcards, "c/x")),
+            (Vec::new(), [2].into())
+        );
+        let place = wildcards.prepare("d/+");
+        wildcards.set(place, 3);
+        assert_eq!(
+            (found(&wildcards, "c/x"), found(&wildcards, "d/x")),
+            ([2].into(), [3].into())
+        );
+        wildcards.remove(place);
+        wildcards.remove(places[2]);
+        assert!(wildcards.is_empty());
+        let place = wildcards.prepare("e/+");
+        wildcards.set(place, 4);
+        assert_eq!(
+            (found(&wildcards, "c/x"), found(&wildcards, "e/x")),
+            (Vec::new(), [4].into())
+        );
     }
 }
