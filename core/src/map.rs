@@ -110,9 +110,33 @@ impl<K: Eq + Hash, V> KeyedMap<K, V> {
         Q: Hash + Eq + ?Sized,
     {
         let value = self.inner.remove(key);
-        if self.inner.capacity() > 64 && self.inner.len() < self.inner.capacity() / 8 {
+        // Not by `capacity`, which counts places of removed entries as lost.
+        let places = self.inner.allocation_size() / (size_of::<(K, V)>() + 1);
+        if places > 64 && self.inner.len() < places / 8 {
             self.inner.shrink_to(self.inner.len() * 2);
         }
         value
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_that_was_emptied_gives_its_memory_back() {
+        let mut map = KeyedMap::new(HashKey::from_seed(1));
+        for n in 0..100_000u32 {
+            map.insert(n, n);
+        }
+        for n in 0..100_000u32 {
+            assert_eq!(map.remove(&n), Some(n));
+        }
+        assert!(map.is_empty());
+        assert!(
+            map.inner.allocation_size() < 4096,
+            "{}",
+            map.inner.allocation_size()
+        );
     }
 }

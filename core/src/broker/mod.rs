@@ -128,7 +128,7 @@ impl Broker {
             replaying: VecDeque::new(),
             timers: Timers::default(),
             shrink_at: None,
-            out: Outlet::new(config.max_events),
+            out: Outlet::new(config.max_events, now),
             scratch: Scratch::default(),
             encoded: Vec::new(),
             identifiers: key(),
@@ -142,6 +142,7 @@ impl Broker {
     /// next call of `advance`. A time earlier than the last one is taken for the last one.
     pub fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        self.out.now = self.now;
         while let Some((at, id)) = self.timers.pop_due(self.now) {
             self.timer_fired(at, id);
         }
@@ -220,7 +221,9 @@ impl Broker {
         connection.send_raised = false;
         connection.outbox.consume(&mut self.out.pool, bytes);
         self.out.counters.bytes_sent += bytes as u64;
-        connection.progress = self.now;
+        if bytes > 0 {
+            connection.progress = self.now;
+        }
         let left = connection.outbox.len();
         if left <= self.config.outbox_limit / 2 {
             connection.slow = false;

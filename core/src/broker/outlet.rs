@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::{Action, Counters, Event};
 use crate::connection::{Connection, ConnectionId, Pool};
+use crate::time::Instant;
 
 /// The broker's way out. It is one field, so that it can be used while connections are borrowed.
 #[derive(Debug)]
@@ -16,10 +17,12 @@ pub(super) struct Outlet {
     pub(super) max_events: usize,
     event_raised: bool,
     pub(super) counters: Counters,
+    /// The time of the current call.
+    pub(super) now: Instant,
 }
 
 impl Outlet {
-    pub(super) fn new(max_events: usize) -> Self {
+    pub(super) fn new(max_events: usize, now: Instant) -> Self {
         Self {
             pool: Pool::new(),
             actions: VecDeque::new(),
@@ -27,14 +30,15 @@ impl Outlet {
             max_events,
             event_raised: false,
             counters: Counters::default(),
+            now,
         }
     }
 
     /// Appends bytes to a connection's outbox.
     #[inline]
     pub(super) fn send(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8]) {
-        connection.outbox.push(&mut self.pool, bytes);
         self.raise_send(id, connection);
+        connection.outbox.push(&mut self.pool, bytes);
     }
 
     /// Appends a reference to bytes to a connection's outbox.
@@ -44,12 +48,15 @@ impl Outlet {
         connection: &mut Connection,
         bytes: &Bytes,
     ) {
-        connection.outbox.push_shared(&mut self.pool, bytes.clone());
         self.raise_send(id, connection);
+        connection.outbox.push_shared(&mut self.pool, bytes.clone());
     }
 
     #[inline]
     fn raise_send(&mut self, id: ConnectionId, connection: &mut Connection) {
+        if connection.outbox.is_empty() {
+            connection.progress = self.now; // The write time-out counts from here.
+        }
         if !connection.send_raised {
             connection.send_raised = true;
             self.actions.push_back(Action::Send(id));
