@@ -1,0 +1,170 @@
+//! Wherry, an MQTT broker, on Tokio.
+//!
+//! This library is what the `wherry` binary consists of, for programs that want a broker inside:
+//!
+//! ```
+//! use std::thread;
+//! use wherry::{Options, Server};
+//!
+//! let options = Options {
+//!     listen: vec!["tcp://127.0.0.1:0".parse()?],
+//!     ..Options::default()
+//! };
+//! let server = Server::bind(&options)?;
+//! println!("clients may connect to {:?}", server.local_addrs());
+//! let handle = server.handle();
+//! let broker = thread::spawn(move || server.run(std::future::pending()));
+//!
+//! // … until the program ends:
+//! handle.stop();
+//! let counters = broker.join().expect("the broker does not panic")?;
+//! assert_eq!(counters.connections_opened, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A broker runs on a thread of its own with a Tokio runtime of its own, so it neither slows nor is
+//! slowed by what else the program does.
+
+mod listener;
+mod shard;
+pub mod signal;
+mod socket;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::runtime::Builder;
+use wherry_host::auth::AllowAll;
+use wherry_host::listen::{self, ListenError, Listener};
+use wherry_host::mailbox::{Mail, Mailbox};
+use wherry_host::report;
+
+pub use wherry_host as host;
+pub use wherry_host::core::Counters;
+pub use wherry_host::options::Options;
+
+use shard::Shard;
+
+/// A broker that has its sockets and does not run yet.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<Listener>,
+    mailbox: Arc<Mailbox<Mail>>,
+    shutdown_timeout: Duration,
+}
+
+/// Stops a broker, from any thread.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    mailbox: Arc<Mailbox<Mail>>,
+}
+
+/// Why a broker does not run.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system did not give what a Tokio runtime needs.
+    #[error("cannot start: {0}")]
+    Runtime(#[from] io::Error),
+    /// The shard's task was ended by somebody else than the broker.
+    #[error("the broker was ended from outside: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+impl Server {
+    /// Opens the listeners. Clients may connect from now on; they are served once it runs.
+    ///
+    /// # Errors
+    ///
+    /// If one of the listeners cannot be opened.
+    pub fn bind(options: &Options) -> Result<Self, ServerError> {
+        Ok(Self {
+            listeners: listen::open_all(&options.listeners())?,
+            mailbox: Arc::new(Mailbox::new()),
+            shutdown_timeout: options.shutdown_timeout,
+        })
+    }
+
+    /// The addresses that clients may connect to.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|one| one.local).collect()
+    }
+
+    /// What stops this broker while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle {
+            mailbox: self.mailbox.clone(),
+        }
+    }
+
+    /// Runs the broker on this thread until it has stopped: because `shutdown` resolved, or because
+    /// of [`Handle::stop`]. Returns what it has counted.
+    ///
+    /// It brings its own Tokio runtime and must not be called inside of another.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not give what a runtime needs.
+    pub fn run(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let counters = runtime.block_on(self.serve(shutdown))?;
+        report::log_counters(&counters);
+        Ok(counters)
+    }
+
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        let handle = self.handle();
+        let mut shutdown = pin!(shutdown);
+        let mut is_stopping = false;
+        // What `shutdown` sets up when it is first polled, handlers of signals for one, is there
+        // before anybody is told that the broker is.
+        poll_fn(|context| {
+            is_stopping = shutdown.as_mut().poll(context).is_ready();
+            Poll::Ready(())
+        })
+        .await;
+        listen::announce(&self.listeners);
+        let shard = Shard::new(
+            self.listeners,
+            Arc::new(AllowAll),
+            self.mailbox,
+            self.shutdown_timeout,
+        )?;
+        if is_stopping {
+            handle.stop();
+        }
+        // A task of its own is woken by a push to the runtime's local queue. The budget that Tokio
+        // gives a task would make sockets pretend that they are not ready; the driver has a bound
+        // of its own, one read for each connection and turn.
+        let mut shard = pin!(tokio::spawn(tokio::task::unconstrained(shard)));
+        poll_fn(|context| {
+            if !is_stopping && shutdown.as_mut().poll(context).is_ready() {
+                is_stopping = true;
+                handle.stop();
+            }
+            shard.as_mut().poll(context).map_err(ServerError::from)
+        })
+        .await
+    }
+}
+
+impl Handle {
+    /// Stops the broker gracefully: wills are published, clients are told, and what waits for them
+    /// is written, within the time-out that was given in the options.
+    pub fn stop(&self) {
+        self.mailbox.push(Mail::ShutDown);
+    }
+
+    /// Stops the broker at once.
+    pub fn abort(&self) {
+        self.mailbox.push(Mail::Abort);
+    }
+}

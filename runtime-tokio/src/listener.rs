@@ -1,0 +1,41 @@
+//! A listening socket on Tokio.
+
+use std::io;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use tokio::net::{TcpListener, TcpStream};
+use wherry_host::core::connection::Origin;
+use wherry_host::listen;
+
+/// A listener that has been given to the runtime of this thread.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: TcpListener,
+    local: SocketAddr,
+    number: u16,
+}
+
+impl Listener {
+    /// Must be called in the context of the runtime that the listener shall belong to.
+    pub(crate) fn new(listener: listen::Listener) -> io::Result<Self> {
+        Ok(Self {
+            socket: TcpListener::from_std(listener.socket)?,
+            local: listener.local,
+            number: listener.number,
+        })
+    }
+
+    /// The next connection, with its options set; if there is none, `context` is woken by the next.
+    pub(crate) fn poll_accept(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<io::Result<(TcpStream, Origin)>> {
+        self.socket.poll_accept(context).map(|outcome| {
+            let (stream, remote) = outcome?;
+            listen::prepare(&stream);
+            let origin = listen::origin(self.number, self.local, remote, || stream.local_addr());
+            Ok((stream, origin))
+        })
+    }
+}
