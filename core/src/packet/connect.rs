@@ -63,7 +63,6 @@ pub struct Will<'a> {
 #[error("{error}")]
 pub struct ConnectError {
     /// What is wrong with it.
-    #[source]
     pub error: ProtocolError,
     /// The version in whose form the peer can read a CONNACK. None if it does not seem to be an
     /// MQTT client at all: then nothing is said.
