@@ -121,7 +121,10 @@ impl Cause {
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::ClientDisconnect(reason) => write!(f, "client disconnected: {reason}"),
+            Self::ClientDisconnect(ReasonCode::NORMAL_DISCONNECTION) => {
+                f.write_str("it said DISCONNECT")
+            }
+            Self::ClientDisconnect(reason) => write!(f, "it said DISCONNECT: {reason}"),
             Self::EndOfStream => f.write_str("stream ended without a DISCONNECT"),
             Self::SocketError => f.write_str("socket failed"),
             Self::Protocol(error) => write!(f, "{error}"),
