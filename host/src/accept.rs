@@ -2,8 +2,9 @@
 //!
 //! A full table of open files is the usual reason. Then `accept` fails while the client stays in
 //! the backlog, so a broker that only waits for readiness would spin, and its clients would hang.
-//! The gate keeps one file in reserve: with its place free, the waiting client is accepted and
-//! closed at once and knows where it stands. After that, or if not even that works, nothing is
+//! Those who have just left may not have been noticed yet, so a turn comes first. If there is still
+//! no room, a file that the gate keeps in reserve gives its place: the waiting client is accepted
+//! and closed at once, and knows where it stands. After that, or if not even that works, nothing is
 //! accepted for a while.
 
 use std::io;
@@ -29,6 +30,8 @@ const BETWEEN_LOG_LINES: Duration = Duration::from_secs(10);
 pub enum AfterFailure {
     /// Only this one client failed: accept the next.
     Next,
+    /// There is no room: do a turn first, in which some may leave, and then accept at once.
+    AfterTurn,
     /// A place is free for a moment: accept once more, drop what comes, and report with
     /// [`AcceptGate::turned_away`].
     TurnAway,
@@ -45,6 +48,10 @@ pub struct AcceptGate {
     last_line: Option<Instant>,
     /// How many clients were turned away since the last line about it.
     turned_away: u64,
+    /// There was no room before the last turn.
+    was_full: bool,
+    /// The log says that nothing can be accepted, and not yet that this is over.
+    is_told: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +69,8 @@ impl Default for AcceptGate {
             pause: SHORTEST_PAUSE,
             last_line: None,
             turned_away: 0,
+            was_full: false,
+            is_told: false,
         }
     }
 }
@@ -73,6 +82,7 @@ impl AcceptGate {
             && (now >= shut.until || connections < shut.connections)
         {
             self.closed = None;
+            self.was_full = false;
         }
         self.closed.is_none()
     }
@@ -84,8 +94,9 @@ impl AcceptGate {
 
     /// A connection was accepted and has its place.
     pub fn accepted(&mut self) {
-        if self.pause != SHORTEST_PAUSE {
-            self.pause = SHORTEST_PAUSE;
+        self.pause = SHORTEST_PAUSE;
+        self.was_full = false;
+        if std::mem::take(&mut self.is_told) {
             info!("accepting connections again");
         }
     }
@@ -109,6 +120,10 @@ impl AcceptGate {
                 | Errno::TIMEDOUT
                 | Errno::PERM,
             ) => AfterFailure::Next,
+            Some(Errno::MFILE | Errno::NFILE) if !self.was_full => {
+                self.was_full = true;
+                AfterFailure::AfterTurn
+            }
             Some(Errno::MFILE | Errno::NFILE) if self.reserve.take().is_some() => {
                 AfterFailure::TurnAway
             }
@@ -120,8 +135,7 @@ impl AcceptGate {
         }
     }
 
-    /// After [`AfterFailure::TurnAway`]: whether a client was accepted and dropped for `error`. If
-    /// not, nobody was waiting: the system looks for a free place before it looks for a client.
+    /// After [`AfterFailure::TurnAway`]: whether a client was accepted and dropped for `error`.
     pub fn turned_away(
         &mut self,
         error: &io::Error,
@@ -130,6 +144,9 @@ impl AcceptGate {
         connections: usize,
     ) {
         self.reserve = reserve();
+        // The system looks for a free place before it looks for a client: if nobody was waiting,
+        // the next one deserves the same patience.
+        self.was_full = dropped;
         if dropped {
             self.turned_away += 1;
             self.close(now, connections);
@@ -156,6 +173,7 @@ impl AcceptGate {
             return;
         }
         self.last_line = Some(now);
+        self.is_told = true;
         let turned_away = std::mem::take(&mut self.turned_away);
         let advice = match Errno::from_io_error(error) {
             Some(Errno::MFILE) => format!(
@@ -173,7 +191,8 @@ impl AcceptGate {
             _ => "trying again soon.".to_owned(),
         };
         error!(
-            "cannot accept connections: {error}: {advice} Clients turned away so far: {turned_away}"
+            "cannot accept connections: {error}: {advice} Clients turned away since the last such \
+             line: {turned_away}"
         );
     }
 }
@@ -209,14 +228,18 @@ mod tests {
     fn with_a_full_table_clients_are_turned_away_and_then_the_gate_rests() {
         let mut gate = AcceptGate::default();
         let full = error(Errno::MFILE);
-        assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::TurnAway);
-        gate.turned_away(&full, true, at(0), 5);
+        assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::AfterTurn);
+        for _ in 0..3 {
+            assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::TurnAway);
+            gate.turned_away(&full, true, at(0), 5);
+        }
         assert!(!gate.is_open(at(99), 5));
         assert_eq!(gate.next_deadline(), Some(at(100)));
         assert!(gate.is_open(at(100), 5));
         // Each rest is twice as long, up to a second.
         let mut now = at(100);
         for rest in [200, 400, 800, 1000, 1000] {
+            assert_eq!(gate.failed(&full, now, 5), AfterFailure::AfterTurn);
             assert_eq!(gate.failed(&full, now, 5), AfterFailure::TurnAway);
             gate.turned_away(&full, true, now, 5);
             let until = now.after(Duration::from_millis(rest));
@@ -232,8 +255,10 @@ mod tests {
     fn a_full_table_without_a_waiting_client_is_no_failure() {
         let mut gate = AcceptGate::default();
         let full = error(Errno::MFILE);
+        assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::AfterTurn);
         assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::TurnAway);
         gate.turned_away(&full, false, at(0), 5);
+        assert_eq!(gate.failed(&full, at(0), 5), AfterFailure::AfterTurn);
         assert!(gate.is_open(at(0), 5));
         assert!(gate.last_line.is_none());
     }
@@ -253,6 +278,7 @@ mod tests {
     fn without_a_reserve_it_waits() {
         let mut gate = AcceptGate {
             reserve: None,
+            was_full: true,
             ..AcceptGate::default()
         };
         assert_eq!(

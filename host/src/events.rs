@@ -7,7 +7,7 @@ use std::time::Duration;
 use tracing::{debug, info, warn};
 use wherry_core::connection::Origin;
 use wherry_core::time::Instant;
-use wherry_core::{Cause, Event, EventKind};
+use wherry_core::{Cause, Event, EventKind, TooManyConnections};
 
 /// How many lines about peers that misbehave or are not let in are logged per second; the others
 /// are counted. It takes no credentials to cause such a line, so they must not fill a disk.
@@ -108,8 +108,13 @@ impl EventLog {
         }
     }
 
+    /// A connection was refused before anything was known about the client.
+    pub(crate) fn not_opened(&mut self, remote: Option<SocketAddr>, error: TooManyConnections) {
+        self.limited(|| warn!("connection from {} refused: {error}", Address(remote)));
+    }
+
     /// Has `line` logged unless there were too many such lines within this second.
-    pub(crate) fn limited(&mut self, line: impl FnOnce()) {
+    fn limited(&mut self, line: impl FnOnce()) {
         if self.logged == 0 {
             self.second_began = self.now;
         }

@@ -11,14 +11,18 @@ use crate::address::{ListenAddr, MQTT_PORT};
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
 #[command(
     version,
-    about = "A light, fast MQTT broker for MQTT 3.1, 3.1.1 and 5.0",
-    disable_help_subcommand = true
+    about = "A light, fast MQTT broker for MQTT 3.1, 3.1.1 and 5.0"
 )]
 pub struct Options {
-    /// Listen on this address, for example tcp://127.0.0.1:1883, 0.0.0.0:1883, [::]:1883 or
-    /// localhost:1883 (may be given more than once; port 0: the system picks) [default:
-    /// tcp://127.0.0.1:1883]
-    #[arg(short, long, value_name = "ADDRESS:PORT")]
+    /// Where to listen; what `--port` asks for comes on top.
+    #[arg(
+        short,
+        long,
+        value_name = "ADDRESS:PORT",
+        help = "Listen on this address, for example tcp://127.0.0.1:1883, 0.0.0.0:1883, \
+                [::]:1883 or localhost:1883 (may be given more than once; port 0: the system \
+                picks) [default: tcp://127.0.0.1:1883]"
+    )]
     pub listen: Vec<ListenAddr>,
 
     /// Listen on this port for this machine only: short for --listen 127.0.0.1:PORT

@@ -91,6 +91,7 @@ impl Shard {
                     Poll::Ready(Err(error)) => {
                         match self.gate.failed(&error, now, self.driver.len()) {
                             AfterFailure::Next => {}
+                            AfterFailure::AfterTurn => return true,
                             AfterFailure::TurnAway => {
                                 let dropped = listener.poll_accept(context).is_ready();
                                 self.gate
@@ -113,11 +114,14 @@ impl Shard {
         }
         let stop_by = *self.stop_by.get_or_insert_with(|| {
             self.listeners.clear();
-            info!("stopping: {} connections to end", self.driver.len());
+            info!("stopping; connections to end: {}", self.driver.len());
             now.after(self.shutdown_timeout)
         });
         if !self.driver.is_empty() && now >= stop_by {
-            warn!("{} connections did not end in time", self.driver.len());
+            warn!(
+                "connections that did not end in time: {}",
+                self.driver.len()
+            );
             self.driver.abort_all();
         }
         self.driver.is_empty()

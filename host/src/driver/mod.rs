@@ -6,7 +6,8 @@
 //!
 //! The life of a shard is a sequence of turns. A turn takes the mail, tells the broker the time,
 //! reads once from each connection that is ready, and then does everything that the broker asks for
-//! (`settle`), so that many small messages for one connection leave in one write.
+//! (`settle`), so that many small messages for one connection leave in one write. Much input is
+//! settled in portions.
 
 mod link;
 mod settle;
@@ -34,6 +35,11 @@ use link::{Link, Stage};
 /// The size of the one buffer that all connections of a shard read into. A read that fills it is
 /// not repeated before the others have had their turn.
 const READ_BUFFER_SIZE: usize = 64 << 10;
+
+/// How much input a turn takes before outboxes are written in between. One message may go to many
+/// clients, and many clients may send to one: however many are ready at once, outboxes hold no more
+/// than what this much input causes, and no fast reader loses messages for want of a write.
+const INPUT_BETWEEN_WRITES: usize = READ_BUFFER_SIZE;
 
 /// Drives one broker and the sockets of its connections.
 pub struct Driver<S> {
@@ -97,7 +103,11 @@ impl<S: Socket> Driver<S> {
         origin: Origin,
         make: impl FnOnce(ConnectionId) -> S,
     ) -> Result<ConnectionId, TooManyConnections> {
-        let id = self.broker.open(origin)?;
+        let remote = origin.remote;
+        let id = self
+            .broker
+            .open(origin)
+            .inspect_err(|error| self.events.not_opened(remote, *error))?;
         self.links.insert(id, Link::new(make(id)));
         // The first bytes are often there already; if not, trying is what registers the waker.
         self.ready(id);
@@ -118,10 +128,16 @@ impl<S: Socket> Driver<S> {
         self.broker.advance(now);
         self.events.advance(now);
         self.open_mail();
+        let mut taken = 0;
         // Those that come back during the turn wait for the next one.
         for _ in 0..self.ready.len() {
-            if let Some(id) = self.ready.pop_front() {
-                self.serve(id);
+            let Some(id) = self.ready.pop_front() else {
+                break;
+            };
+            taken += self.serve(id);
+            if taken >= INPUT_BETWEEN_WRITES {
+                self.settle();
+                taken = 0;
             }
         }
         self.settle();
@@ -194,10 +210,10 @@ impl<S: Socket> Driver<S> {
     }
 
     /// Gives one connection its turn: it is put down for writing if it had no room before, and read
-    /// once.
-    fn serve(&mut self, id: ConnectionId) {
+    /// once. Returns how much was read.
+    fn serve(&mut self, id: ConnectionId) -> usize {
         let Some(link) = self.links.get_mut(id) else {
-            return;
+            return 0;
         };
         link.queued = false;
         // A report does not say what for; trying costs no system call where the runtime knows
@@ -205,12 +221,12 @@ impl<S: Socket> Driver<S> {
         if mem::take(&mut link.blocked) {
             self.list(id);
         }
-        self.read(id);
+        self.read(id)
     }
 
-    fn read(&mut self, id: ConnectionId) {
+    fn read(&mut self, id: ConnectionId) -> usize {
         let Some(link) = self.links.get_mut(id).filter(|link| link.reads()) else {
-            return;
+            return 0;
         };
         match link.socket.try_read(&mut self.buffer) {
             Ok(0) => self.peer_ended(id),
@@ -222,6 +238,7 @@ impl<S: Socket> Driver<S> {
                 if is_open && let Some(bytes) = self.buffer.get(..count) {
                     self.broker.received(id, bytes);
                 }
+                return count;
             }
             Err(error) => match error.kind() {
                 io::ErrorKind::WouldBlock => {}
@@ -229,6 +246,7 @@ impl<S: Socket> Driver<S> {
                 _ => self.lose(id, Closed::Failed),
             },
         }
+        0
     }
 
     fn peer_ended(&mut self, id: ConnectionId) {

@@ -343,6 +343,26 @@ fn a_long_outbox_of_many_slices_is_written_whole_and_in_order() {
 }
 
 #[test]
+fn a_fast_reader_loses_nothing_however_many_send_to_it_in_one_turn() {
+    let config = Config {
+        outbox_limit: 4 * READ_BUFFER_SIZE,
+        ..Config::default()
+    };
+    let mut world = World::with(Arc::new(AllowAll), config);
+    let (_, subscriber) = world.subscriber(b's');
+    let message = publish(1, 1000);
+    let burst = message.repeat(50);
+    let publishers: Vec<_> = (b'A'..=b'Y').map(|name| world.client(name)).collect();
+    for (id, publisher) in &publishers {
+        publisher.sends(&burst);
+        world.mailbox.push(Mail::Ready(*id));
+    }
+    assert!(!world.turn().more);
+    assert_eq!(world.driver.broker().counters().dropped_outbox_full, 0);
+    assert_eq!(subscriber.got().len(), 25 * burst.len());
+}
+
+#[test]
 fn a_socket_that_fails_takes_only_its_own_connection_along() {
     for kind in [ErrorKind::ConnectionReset, ErrorKind::TimedOut] {
         let mut world = World::new();
