@@ -84,8 +84,14 @@ impl Broker {
             Cause::Protocol(error) => Some(Property::ReasonString(error.what)),
             _ => None,
         };
-        let properties = Properties::from_slice(why.as_slice());
-        self.send(id, &Packet::Disconnect(Disconnect { reason, properties }));
+        let told = |properties| Packet::Disconnect(Disconnect { reason, properties });
+        let in_words = told(Properties::from_slice(why.as_slice()));
+        // [MQTT-3.14.2-3] A packet that the words would make too large goes without them.
+        if self.fits(id, &in_words) {
+            self.send(id, &in_words);
+        } else {
+            self.send(id, &told(Properties::EMPTY));
+        }
     }
 
     /// Takes a connection out of its stage into the last one, counts why, and returns the session

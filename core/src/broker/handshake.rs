@@ -23,7 +23,11 @@ impl Broker {
         let connect = match Connect::decode(body) {
             Ok(connect) => connect,
             Err(error) => {
-                if let Some(version) = error.reply {
+                // [MQTT-3.1.4-1] of 3.1.1: where no return code fits, none is sent.
+                let has_code = error.error.reason == ReasonCode::UnsupportedProtocolVersion;
+                if let Some(version) = error.reply
+                    && (version == ProtocolVersion::V5 || has_code)
+                {
                     self.set_version(id, version);
                     self.refuse_connect(id, error.error.reason, Some(error.error.what));
                 }
@@ -185,15 +189,20 @@ impl Broker {
     /// CONNACK with a refusal. [MQTT-3.2.2-6]: session present is 0.
     fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, what: Option<&str>) {
         let why = what.map(Property::ReasonString);
-        let properties = Properties::from_slice(why.as_slice());
-        self.send(
-            id,
-            &Packet::ConnAck(ConnAck {
+        let refusal = |properties| {
+            Packet::ConnAck(ConnAck {
                 session_present: false,
                 reason,
                 properties,
-            }),
-        );
+            })
+        };
+        let in_words = refusal(Properties::from_slice(why.as_slice()));
+        // [MQTT-3.2.2-19] A packet that the words would make too large goes without them.
+        if self.fits(id, &in_words) {
+            self.send(id, &in_words);
+        } else {
+            self.send(id, &refusal(Properties::EMPTY));
+        }
     }
 
     fn send_connack(&mut self, id: ConnectionId, handshake: &Handshake, keep_alive: u16) {

@@ -255,6 +255,14 @@ impl Broker {
         self.set_timer(id);
     }
 
+    /// Whether a packet is small enough for the client of a connection.
+    pub(super) fn fits(&self, id: ConnectionId, packet: &Packet<'_>) -> bool {
+        self.connections.get(id).is_some_and(|connection| {
+            let len = packet.encoded_len(connection.version) as u64;
+            len <= u64::from(connection.max_packet_size)
+        })
+    }
+
     /// Encodes a packet into a connection's outbox. One that is larger than the client allows is
     /// not sent ([MQTT-3.1.2-24]).
     pub(super) fn send(&mut self, id: ConnectionId, packet: &Packet<'_>) {

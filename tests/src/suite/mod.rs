@@ -1,0 +1,178 @@
+//! The black-box suite: what Wherry promises to its clients, one function a promise.
+//!
+//! Clause identifiers stand beside each promise; without a version they are those of MQTT 5.
+
+pub mod attacks;
+pub mod connect;
+pub mod message;
+pub mod process;
+pub mod retained;
+pub mod session;
+pub mod stream;
+pub mod subscribe;
+pub mod will;
+
+use crate::wire::Version;
+
+/// Subscription option of MQTT 5: nothing of what the client itself publishes.
+pub const NO_LOCAL: u8 = 1 << 2;
+
+/// Subscription option of MQTT 5: the retain flag as it was published.
+pub const RETAIN_AS_PUBLISHED: u8 = 1 << 3;
+
+/// Subscription option of MQTT 5: when retained messages are sent.
+pub const fn retain_handling(handling: u8) -> u8 {
+    handling << 4
+}
+
+/// Every version; what fails shows at which.
+pub fn versions() -> impl Iterator<Item = Version> {
+    Version::ALL
+        .into_iter()
+        .inspect(|version| eprintln!("{version:?}"))
+}
+
+/// Makes a `#[test]` of every function of the suite, run against the program at a path:
+/// `wherry_tests::suite!(env!("CARGO_BIN_EXE_wherry"));`
+#[macro_export]
+macro_rules! suite {
+    ($path:expr) => {
+        $crate::tests_of! {
+            $path;
+            attacks:
+                a1_first_packet_is_not_connect
+                a2_huge_length_then_silence
+                a3_malformed_variable_byte_integers
+                a4_inner_length_past_the_end
+                a5_malformed_connects_leave_nothing_behind
+                a6_packets_out_of_place
+                a7_empty_topics_and_bad_aliases
+                a8_deep_topics_and_filters
+                a9_dollar_names
+                a21_extreme_keep_alives
+                a23_strings_that_are_none
+                a24_a_subscriber_that_does_not_read
+                a32_random_streams;
+            connect:
+                connect_is_accepted
+                connack_says_what_is_offered
+                unsupported_protocol_level_is_refused
+                bridges_are_let_in
+                unknown_protocol_name_is_closed_without_a_word
+                protocol_name_and_level_must_fit
+                empty_client_id_v3_1_1
+                client_id_length_v3_1
+                long_client_id_is_accepted
+                assigned_client_identifier_v5
+                second_connect_is_a_protocol_error
+                reserved_connect_flag_is_malformed
+                contradictory_will_flags_are_malformed
+                password_without_username
+                connect_of_the_wrong_length_is_malformed
+                connect_with_header_flags_is_malformed
+                bad_connect_properties_are_refused
+                unknown_authentication_method_is_refused
+                packets_sent_before_connack_are_served_after_it
+                packets_after_a_refusal_are_not_processed;
+            message:
+                properties_are_carried_end_to_end
+                message_expiry_is_passed_on
+                messages_cross_versions
+                payloads_are_carried_unaltered
+                large_payloads_reach_every_subscriber
+                long_topics_are_carried
+                messages_keep_their_order
+                publish_above_the_maximum_qos
+                wildcards_in_topic_names_are_refused
+                wildcards_in_response_topics_are_refused;
+            process:
+                help_and_version
+                bad_arguments_are_named
+                address_in_use_is_told
+                several_listeners
+                a_full_file_table_is_survived;
+            retained:
+                retained_messages_are_set_replaced_and_cleared
+                retained_messages_pass_live_unmarked
+                retain_as_published
+                resubscribing_sends_retained_again
+                retain_handling_is_respected
+                retained_messages_match_like_live_ones
+                many_retained_messages_all_arrive
+                retained_messages_expire
+                retained_messages_belong_to_nobody;
+            session:
+                takeover_ends_the_older_connection
+                takeover_storm_leaves_the_latest
+                different_identifiers_live_side_by_side
+                keep_alive_ends_a_silent_connection
+                packets_keep_the_connection_alive
+                an_unfinished_packet_does_not_keep_alive
+                pings_are_answered
+                nothing_counts_after_disconnect
+                disconnect_in_every_form
+                session_expiry_must_not_grow_at_disconnect
+                sessions_end_with_the_connection
+                graceful_stop
+                graceful_stop_waits_for_nobody_for_ever;
+            stream:
+                byte_by_byte_is_understood
+                arbitrary_pieces_are_understood
+                coalesced_packets_are_answered_in_order
+                half_closed_sockets_get_their_answers
+                idle_connections_cost_no_time
+                maximum_packet_size_of_the_client
+                small_clients_are_told_the_reason_without_words
+                maximum_packet_size_of_the_broker
+                many_connections_are_served
+                log_says_who_came_and_went;
+            subscribe:
+                wildcards_match_as_specified
+                wildcards_do_not_reach_dollar_topics
+                overlapping_subscriptions_give_one_copy
+                suback_answers_every_filter
+                many_filters_in_one_subscribe
+                resubscribing_replaces
+                unsubscribe_ends_exactly_that_filter
+                invalid_filters_are_refused_one_by_one
+                refused_filters_end_the_connection_v3_1
+                shared_subscriptions_are_refused
+                malformed_subscribe_ends_the_connection
+                no_local
+                subscription_identifiers_come_back
+                published_subscription_identifier_is_a_protocol_error;
+            will:
+                will_on_cut
+                will_on_cut_inside_a_packet
+                no_will_after_disconnect
+                disconnect_with_will
+                will_on_keep_alive_timeout
+                will_on_protocol_error
+                will_on_takeover
+                will_may_be_retained
+                will_payloads
+                will_properties_are_carried
+                will_above_the_maximum_qos_is_refused
+                no_will_of_a_refused_client;
+        }
+    };
+}
+
+/// The part of [`suite!`](crate::suite!) that does the work.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! tests_of {
+    ($path:expr; $($module:ident: $($name:ident)+;)+) => {
+        $(
+            mod $module {
+                $(
+                    #[test]
+                    fn $name() {
+                        let binary = $crate::broker::BinaryUnderTest { path: $path };
+                        $crate::suite::$module::$name(&binary);
+                    }
+                )+
+            }
+        )+
+    };
+}

@@ -1,0 +1,44 @@
+//! The fuzz corpus, replayed by an ordinary build.
+#![allow(
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code fails by panicking"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus")
+}
+
+/// What lies in a folder, in order.
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// A target whose corpus is forgotten here would be replayed by nobody.
+#[test]
+fn every_corpus_has_its_replay() {
+    assert_eq!(names(&folder()), ["decode"]);
+}
+
+#[test]
+fn decode_corpus_replays_without_panic() {
+    let folder = folder().join("decode");
+    for name in names(&folder) {
+        eprintln!("{name}");
+        let left = wherry_tests::fuzz::decode(&fs::read(folder.join(&name)).unwrap());
+        // The files written by hand say in their names what they are; the fuzzer names its own by
+        // a hash.
+        if let Some((_, what)) = name.split_once('-') {
+            let complete = !what.starts_with("bad") && !what.starts_with("cut");
+            assert_eq!(left == 0, complete, "{left} bytes were not accepted");
+        }
+    }
+}
