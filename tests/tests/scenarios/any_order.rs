@@ -1,0 +1,179 @@
+//! Any order of calls is legal.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
+use wherry_core::packet::ReasonCode;
+use wherry_core::permission::Grant;
+use wherry_core::time::{Instant, WallClock};
+use wherry_core::{Broker, Config};
+use wherry_tests::wire::{self, Version, Will};
+
+#[derive(Clone, Debug)]
+enum Call {
+    Open,
+    Send { to: usize, what: usize, cut: usize },
+    Noise { to: usize, bytes: Vec<u8> },
+    Sent { to: usize, bytes: usize },
+    Closed(usize),
+    Admit(usize),
+    Refuse(usize),
+    Kick(usize),
+    Advance(u64),
+    Actions(usize),
+    Events,
+    Configure(usize),
+    ShutDown,
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let to = 0usize..8;
+    prop_oneof![
+        6 => Just(Call::Open),
+        30 => (to.clone(), 0usize..16, 1usize..80)
+            .prop_map(|(to, what, cut)| Call::Send { to, what, cut }),
+        2 => (to.clone(), prop::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(to, bytes)| Call::Noise { to, bytes }),
+        10 => (to.clone(), 0usize..500).prop_map(|(to, bytes)| Call::Sent { to, bytes }),
+        2 => to.clone().prop_map(Call::Closed),
+        10 => to.clone().prop_map(Call::Admit),
+        1 => to.clone().prop_map(Call::Refuse),
+        1 => to.prop_map(Call::Kick),
+        4 => (0u64..20_000).prop_map(Call::Advance),
+        8 => (0usize..10).prop_map(Call::Actions),
+        1 => Just(Call::Events),
+        1 => (0usize..2000).prop_map(Call::Configure),
+        1 => Just(Call::ShutDown),
+    ]
+}
+
+fn packet(version: Version, what: usize) -> Vec<u8> {
+    match what {
+        0..=3 => wire::connect(version)
+            .client_id(["a", "b", ""][what % 3])
+            .keep_alive(5)
+            .will(Will::new("a/will", "gone"))
+            .bytes(),
+        4 => wire::subscribe(version, 1, &[("a/#", 0), ("+/b", 0), ("a/b", 0)]),
+        5 => wire::unsubscribe(version, 1, &["a/#"]),
+        6 => wire::publish(version, "a/b", "x").bytes(),
+        7 => wire::publish(version, "a/b", vec![1; 300]).retain().bytes(),
+        8 => wire::publish(version, "a/b", "").retain().bytes(),
+        9 => wire::publish(version, "a/c", vec![1; 9000]).bytes(),
+        10 => wire::disconnect(version, 0),
+        11 => wire::publish(version, "a", "x").qos(1, 1).bytes(),
+        12 => wire::subscribe(version, 1, &[("#", 0)]),
+        13 => wire::publish(version, "a/d", vec![3; 50]).retain().bytes(),
+        _ => wire::PINGREQ.to_vec(),
+    }
+}
+
+/// Makes the calls and returns all that came out.
+fn run(calls: &[Call], seed: u64) -> Vec<u8> {
+    let mut now = Instant::from_millis(0);
+    let config = Config {
+        outbox_limit: 1000,
+        max_events: 20,
+        ..Config::default()
+    };
+    let mut broker = Broker::new(config, seed, now, WallClock::from_unix_millis(0));
+    let mut ids: Vec<ConnectionId> = vec![ConnectionId::default()];
+    let mut out = Vec::new();
+    for call in calls {
+        let id = |to: usize| ids[to % ids.len()];
+        match call {
+            Call::Open => {
+                let origin = Origin {
+                    listener: 0,
+                    transport: Transport::Tcp,
+                    remote: None,
+                    local: None,
+                };
+                if let Ok(id) = broker.open(origin) {
+                    ids.push(id);
+                }
+            }
+            Call::Send { to, what, cut } => {
+                let version = if to % 2 == 0 {
+                    Version::V5
+                } else {
+                    Version::V3_1_1
+                };
+                for piece in packet(version, *what).chunks(*cut) {
+                    broker.received(id(*to), piece);
+                }
+            }
+            Call::Noise { to, bytes } => broker.received(id(*to), bytes),
+            Call::Sent { to, bytes } => {
+                let taken = broker.outbox(id(*to)).flatten().copied().take(*bytes);
+                out.extend(taken);
+                broker.sent(id(*to), *bytes);
+            }
+            Call::Closed(to) => broker.closed(id(*to), Closed::EndOfStream),
+            Call::Admit(to) => broker.admit(id(*to), Grant::unrestricted()),
+            Call::Refuse(to) => broker.refuse(id(*to), ReasonCode::Banned),
+            Call::Kick(to) => broker.kick(id(*to)),
+            Call::Advance(millis) => {
+                now = now.after(Duration::from_millis(*millis));
+                broker.advance(now);
+                assert!(
+                    broker.next_deadline().is_none_or(|next| next >= now),
+                    "no time is missed"
+                );
+            }
+            Call::Actions(n) => {
+                for _ in 0..*n {
+                    out.extend(format!("{:?}", broker.poll_action()).bytes());
+                }
+            }
+            Call::Events => while broker.poll_event().is_some() {},
+            Call::Configure(limit) => {
+                broker.configure(Config {
+                    outbox_limit: *limit,
+                    ..Config::default()
+                });
+            }
+            Call::ShutDown => broker.shut_down(),
+        }
+        let waiting: usize = ids.iter().map(|id| broker.outbox_len(*id)).sum();
+        assert_eq!(
+            waiting,
+            broker.waiting_bytes(),
+            "every waiting byte belongs to someone"
+        );
+        assert!(broker.sessions() <= broker.connections());
+        for id in &ids {
+            let slices: usize = broker.outbox(*id).map(<[u8]>::len).sum();
+            assert_eq!(slices, broker.outbox_len(*id));
+            assert!(broker.outbox(*id).all(|slice| !slice.is_empty()));
+        }
+    }
+    for id in ids {
+        broker.closed(id, Closed::EndOfStream);
+    }
+    assert_eq!(
+        (
+            broker.connections(),
+            broker.sessions(),
+            broker.subscriptions()
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!((broker.waiting_bytes(), broker.unparsed_bytes()), (0, 0));
+    out
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_order_of_calls_breaks_the_broker(calls in prop::collection::vec(call(), 0..200)) {
+        run(&calls, 1);
+    }
+
+    #[test]
+    fn the_same_calls_have_the_same_results(calls in prop::collection::vec(call(), 0..100)) {
+        prop_assert_eq!(run(&calls, 1), run(&calls, 1));
+    }
+}

@@ -1,0 +1,229 @@
+//! Who gets a message, how often, and in what form.
+
+use wherry_tests::scenario::World;
+use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
+
+const NO_LOCAL: u8 = 0x04;
+const RETAIN_AS_PUBLISHED: u8 = 0x08;
+
+#[test]
+fn overlapping_subscriptions_bring_one_copy() {
+    // [MQTT-3.3.4-2]; [MQTT-3.3.5-1] of 3.1.1
+    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+        let mut world = World::default();
+        let client = world.connect(version, "a");
+        let other = world.connect(version, "b");
+        for filter in ["a/b", "a/+", "a/#", "#", "+/b"] {
+            world.subscribe(client, filter, 0);
+        }
+        world.subscribe(other, "+/+", 0);
+        world.publish(other, "a/b", "x");
+        assert_eq!(world.messages(client).len(), 1);
+        assert_eq!(world.messages(other).len(), 1);
+    }
+}
+
+#[test]
+fn a_message_carries_the_identifiers_of_all_subscriptions_that_match() {
+    // [MQTT-3.3.4-3], [MQTT-3.3.4-4]
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "a");
+    let plain = world.connect(Version::V5, "b");
+    for (filter, number) in [("a/b", 1), ("a/+", 200), ("#", 0), ("+/b", 268_435_455)] {
+        let properties = if number == 0 {
+            Properties::new()
+        } else {
+            Properties::new().with(id::SUBSCRIPTION_IDENTIFIER, Value::Variable(number))
+        };
+        world.send(
+            client,
+            wire::subscribe_with(Version::V5, 1, &properties, &[(filter, 0)]),
+        );
+        world.expect(client, kind::SUBACK);
+    }
+    world.subscribe(plain, "a/b", 0);
+    world.subscribe(plain, "a/#", 0);
+    world.publish(client, "a/b", "x");
+    let got = world.expect_message(client);
+    assert_eq!(got.subscription_identifiers(), [1, 200, 268_435_455]);
+    assert_eq!(world.expect_message(plain).subscription_identifiers(), []);
+    world.publish(client, "x", "x");
+    assert_eq!(world.expect_message(client).subscription_identifiers(), []);
+}
+
+#[test]
+fn no_local_keeps_a_clients_own_messages_from_it() {
+    // [MQTT-3.8.3-3]
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "a");
+    let other = world.connect(Version::V5, "b");
+    world.subscribe(client, "t", NO_LOCAL);
+    world.publish(client, "t", "own");
+    world.publish(other, "t", "other");
+    assert_eq!(world.expect_message(client).payload, b"other");
+    world.subscribe(client, "+", 0);
+    world.publish(client, "t", "own");
+    assert_eq!(
+        world.messages(client).len(),
+        1,
+        "through the other subscription"
+    );
+}
+
+#[test]
+fn the_retain_flag_is_passed_on_only_to_those_who_asked() {
+    // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let plain = world.connect(Version::V5, "plain");
+    let kept = world.connect(Version::V5, "kept");
+    let old = world.connect(Version::V3_1_1, "old");
+    world.subscribe(plain, "t", 0);
+    world.subscribe(kept, "t", RETAIN_AS_PUBLISHED);
+    world.subscribe(old, "t", 0);
+    world.publish_retained(publisher, "t", "x");
+    assert!(!world.expect_message(plain).retain);
+    assert!(world.expect_message(kept).retain);
+    assert!(!world.expect_message(old).retain);
+    world.publish(publisher, "t", "x");
+    assert!(!world.expect_message(kept).retain);
+}
+
+#[test]
+fn properties_go_from_end_to_end_in_order_and_old_clients_see_none() {
+    // [MQTT-3.3.2-4], [MQTT-3.3.2-15] to [MQTT-3.3.2-20]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let new = world.connect(Version::V5, "new");
+    let old = world.connect(Version::V3_1_1, "old");
+    world.subscribe(new, "t", 0);
+    world.subscribe(old, "t", 0);
+    let properties = Properties::new()
+        .user("b", "1")
+        .with(id::PAYLOAD_FORMAT_INDICATOR, Value::Byte(1))
+        .with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(7))
+        .with(id::CONTENT_TYPE, Value::Text("text/plain".into()))
+        .user("a", "2")
+        .with(id::RESPONSE_TOPIC, Value::Text("r".into()))
+        .with(id::CORRELATION_DATA, Value::Binary(vec![0, 255]))
+        .user("b", "1");
+    for retain in [false, true] {
+        let mut publish = wire::publish(Version::V5, "t", "x").properties(properties.clone());
+        if retain {
+            publish = publish.retain();
+        }
+        world.send(publisher, publish.bytes());
+        let got = world.expect_message(new);
+        let mut again = Properties::new();
+        for (id, value) in got.properties {
+            again = again.with(id, value);
+        }
+        assert_eq!(again, properties);
+        let got = world.expect_message(old);
+        assert_eq!((&got.topic[..], &got.payload[..]), ("t", &b"x"[..]));
+    }
+}
+
+#[test]
+fn old_clients_messages_reach_new_ones_and_the_reverse() {
+    let mut world = World::default();
+    let old = world.connect(Version::V3_1, "old");
+    let new = world.connect(Version::V5, "new");
+    for client in [old, new] {
+        world.subscribe(client, "t", 0);
+    }
+    for from in [old, new] {
+        for len in [0, 1, 100, 127, 128, 8191, 8192, 16_383, 16_384, 100_000] {
+            let payload = vec![7; len];
+            world.publish(from, "t", &payload);
+            for to in [old, new] {
+                assert_eq!(world.expect_message(to).payload, payload);
+            }
+        }
+    }
+}
+
+#[test]
+fn messages_of_one_publisher_keep_their_order() {
+    // [MQTT-4.6.0-5], [MQTT-4.6.0-6]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    let client = world.connect(Version::V5, "a");
+    world.subscribe(client, "t/#", 0);
+    let mut bytes = Vec::new();
+    for n in 0..10_000u32 {
+        bytes.extend(
+            wire::publish(Version::V3_1_1, format!("t/{}", n % 3), n.to_be_bytes()).bytes(),
+        );
+    }
+    world.send_in_pieces(publisher, bytes, 60_001);
+    let got: Vec<u32> = world
+        .messages(client)
+        .iter()
+        .map(|m| u32::from_be_bytes(m.payload[..].try_into().unwrap()))
+        .collect();
+    assert_eq!(got, (0..10_000).collect::<Vec<u32>>());
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_accepted() {
+    // [MQTT-3.2.2-9], [MQTT-3.2.2-11], [MQTT-3.2.2-12]
+    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+        for qos in [1, 2] {
+            let mut world = World::default();
+            let client = world.dial(version);
+            world.send(client, wire::connect(version).client_id("a").bytes());
+            let connack = world.expect(client, kind::CONNACK).connack(version);
+            if version.is_v5() {
+                assert_eq!(connack.property(id::MAXIMUM_QOS), Some(&Value::Byte(0)));
+            }
+            world.subscribe(client, "t", qos); // granted 0
+            world.send(client, wire::publish(version, "t", "x").qos(qos, 1).bytes());
+            if version.is_v5() {
+                assert_eq!(
+                    world.expect(client, kind::DISCONNECT).disconnect().reason,
+                    0x9b
+                );
+            }
+            assert!(world.is_closed(client));
+            world.expect_nothing(client);
+            assert_eq!(world.broker.counters().ended_not_supported, 1);
+        }
+    }
+}
+
+#[test]
+fn subscriptions_of_a_session_are_bounded() {
+    let config = wherry_core::Config {
+        max_subscriptions: 2,
+        ..Default::default()
+    };
+    let mut world = World::new(config);
+    let client = world.connect(Version::V5, "a");
+    world.send(
+        client,
+        wire::subscribe(Version::V5, 1, &[("1", 0), ("2", 0), ("3", 0), ("1", 0)]),
+    );
+    let codes = world.expect(client, kind::SUBACK).suback(Version::V5).codes;
+    assert_eq!(codes, [0, 0, 0x97, 0], "replacing one is always possible");
+    assert_eq!(world.broker.subscriptions(), 2);
+}
+
+#[test]
+fn nothing_is_left_of_a_session_that_ended() {
+    let mut world = World::default();
+    for n in 0..100 {
+        let client = world.connect(Version::V5, &format!("c{n}"));
+        for filter in ["t", "a/+", &format!("own/{n}"), &format!("own/{n}/#")] {
+            world.subscribe(client, filter, 0);
+        }
+        match n % 3 {
+            0 => world.hang_up(client),
+            1 => world.send(client, wire::disconnect(Version::V5, 0)),
+            _ => world.send(client, [0x00]),
+        }
+    }
+    assert_eq!(world.broker.subscriptions(), 0);
+    assert_eq!(world.broker.sessions(), 0);
+    assert_eq!(world.broker.connections(), 0);
+}

@@ -1,0 +1,204 @@
+//! Retained messages.
+
+use std::time::Duration;
+
+use wherry_core::Config;
+use wherry_tests::scenario::World;
+use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
+
+#[test]
+fn the_last_retained_message_of_a_topic_comes_on_subscribe() {
+    // [MQTT-3.3.1-5], [MQTT-3.3.1-8], [MQTT-3.3.1-9]
+    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
+        let mut world = World::default();
+        let client = world.connect(version, "a");
+        world.publish_retained(client, "t", "old");
+        world.publish_retained(client, "t", "new");
+        world.publish(client, "t", "not retained");
+        world.subscribe(client, "+", 0);
+        let got = world.messages(client);
+        assert_eq!(got.len(), 1);
+        assert_eq!((&got[0].payload[..], got[0].retain), (&b"new"[..], true));
+        world.subscribe(client, "+", 0);
+        assert_eq!(
+            world.messages(client).len(),
+            1,
+            "subscribing again brings it again"
+        );
+    }
+}
+
+#[test]
+fn an_empty_retained_message_clears_and_is_delivered_as_any_other() {
+    // [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+    let mut world = World::default();
+    let client = world.connect(Version::V3_1_1, "a");
+    world.publish_retained(client, "t", "x");
+    world.subscribe(client, "t", 0);
+    world.publish_retained(client, "t", "");
+    let got = world.messages(client);
+    assert_eq!((got[0].retain, got[1].retain), (true, false));
+    assert_eq!((got[0].payload.len(), got[1].payload.len()), (1, 0));
+    assert_eq!(
+        (
+            world.broker.retained_messages(),
+            world.broker.retained_bytes()
+        ),
+        (0, 0)
+    );
+    world.subscribe(client, "t", 0);
+    world.expect_nothing(client);
+}
+
+#[test]
+fn message_expiry_counts_down_and_then_nothing_is_sent() {
+    // [MQTT-3.3.2-5], [MQTT-3.3.2-6]
+    let mut world = World::default();
+    let client = world.connect_with(&wire::connect(Version::V5).client_id("a").keep_alive(0));
+    let properties = Properties::new()
+        .with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(100))
+        .user("k", "v");
+    world.send(
+        client,
+        wire::publish(Version::V5, "t", "x")
+            .retain()
+            .properties(properties)
+            .bytes(),
+    );
+    world.pass(Duration::from_millis(40_001));
+    world.subscribe(client, "t", 0);
+    let got = world.expect_message(client);
+    assert_eq!(
+        got.property(id::MESSAGE_EXPIRY_INTERVAL),
+        Some(&Value::Four(60))
+    );
+    assert_eq!(
+        got.property(id::USER_PROPERTY),
+        Some(&Value::Pair("k".into(), "v".into()))
+    );
+    world.pass(Duration::from_secs(60));
+    world.subscribe(client, "t", 0);
+    world.expect_nothing(client);
+    assert_eq!(world.broker.counters().dropped_expired, 1);
+    assert_eq!(
+        world.broker.retained_messages(),
+        0,
+        "what has expired is forgotten"
+    );
+}
+
+#[test]
+fn a_huge_retained_set_neither_fills_the_outbox_nor_gets_lost() {
+    // A27
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..50_000u32 {
+        world.publish_retained(publisher, &format!("r/{}/{n}", n % 7), n.to_be_bytes());
+    }
+    let client = world.connect(Version::V3_1_1, "a");
+    world.take_only(client, 0);
+    world.send(client, wire::subscribe(Version::V3_1_1, 1, &[("r/#", 0)]));
+    assert!(world.broker.waiting_bytes() < 70_000);
+    world.take_only(client, 100_000);
+    assert!(world.broker.waiting_bytes() < 70_000);
+    world.take_all(client);
+    world.expect(client, kind::SUBACK);
+    let mut got: Vec<u32> = world
+        .messages(client)
+        .iter()
+        .map(|m| u32::from_be_bytes(m.payload[..].try_into().unwrap()))
+        .collect();
+    got.sort_unstable();
+    assert_eq!(got, (0..50_000).collect::<Vec<u32>>(), "each once");
+}
+
+#[test]
+fn a_replay_that_finds_little_does_not_hold_up_others() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..20_000u32 {
+        world.publish_retained(publisher, &format!("{n}/{}", n % 10_000), "x");
+    }
+    // Two of 20,000 match.
+    world.subscribe(publisher, "+/77", 0);
+    assert_eq!(world.messages(publisher).len(), 2);
+}
+
+#[test]
+fn what_changes_during_a_replay_comes_once_and_no_older_value_follows_it() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..5000 {
+        world.publish_retained(
+            publisher,
+            &format!("r/{n}"),
+            [b"old".to_vec(), vec![0; 100]].concat(),
+        );
+    }
+    let client = world.connect(Version::V3_1_1, "a");
+    world.take_only(client, 0);
+    world.send(client, wire::subscribe(Version::V3_1_1, 1, &[("r/#", 0)]));
+    world.publish_retained(publisher, "r/0", "new"); // behind the cursor
+    world.publish_retained(publisher, "r/4999", "new"); // before it
+    world.publish_retained(publisher, "r/4998", ""); // cleared
+    world.publish_retained(publisher, "r/new", "new");
+    world.take_all(client);
+    world.expect(client, kind::SUBACK);
+    let got = world.messages(client);
+    let of = |topic: &str| -> Vec<&[u8]> {
+        got.iter()
+            .filter(|m| m.topic == topic)
+            .map(|m| &m.payload[..3.min(m.payload.len())])
+            .collect()
+    };
+    assert_eq!(of("r/0"), [b"old", b"new"]);
+    assert_eq!(of("r/4999"), [b"new"]);
+    assert_eq!(of("r/4998"), [b""]);
+    assert_eq!(of("r/new"), [b"new"]);
+}
+
+#[test]
+fn retained_messages_are_bounded_in_number_and_bytes() {
+    let config = Config {
+        max_retained: 3,
+        max_retained_bytes: 100,
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let client = world.connect(Version::V3_1_1, "a");
+    for topic in ["1", "2", "3", "4"] {
+        world.publish_retained(client, topic, "x");
+    }
+    assert_eq!(world.broker.retained_messages(), 3);
+    assert_eq!(world.broker.counters().retained_over_limit, 1);
+    world.publish_retained(client, "1", vec![0; 95]);
+    assert_eq!(
+        world.broker.retained_messages(),
+        3,
+        "95 and three topics and two bytes are 100"
+    );
+    world.publish_retained(client, "1", vec![0; 96]);
+    assert_eq!(world.broker.counters().retained_over_limit, 2);
+    assert_eq!(
+        world.broker.retained_messages(),
+        2,
+        "what is out of date is not kept"
+    );
+    assert_eq!(world.broker.retained_bytes(), 4);
+}
+
+#[test]
+fn retain_handling_is_kept() {
+    // [MQTT-3.3.1-9], [MQTT-3.3.1-10], [MQTT-3.3.1-11]
+    let mut world = World::default();
+    let client = world.connect(Version::V5, "a");
+    world.publish_retained(client, "t", "x");
+    world.subscribe(client, "t", 0x20);
+    world.expect_nothing(client);
+    world.subscribe(client, "t", 0x10);
+    world.expect_nothing(client);
+    world.subscribe(client, "+", 0x10);
+    assert_eq!(world.messages(client).len(), 1);
+    world.subscribe(client, "+", 0x00);
+    assert_eq!(world.messages(client).len(), 1);
+}
