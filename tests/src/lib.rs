@@ -1,6 +1,6 @@
 //! End-to-end tests of the Wherry broker.
 //!
-//! The [`suite`] is a list of black-box tests: plain functions that start a broker process, speak raw
+//! The [`suite`](mod@suite) is a list of black-box tests: plain functions that start a broker process, speak raw
 //! packets to it over real sockets and look at what comes back. It knows nothing of how the broker is
 //! built, so that every binary runs the same tests: `wherry_tests::suite!(PATH)` in a test file of a
 //! binary's package makes a `#[test]` of each.

@@ -3,10 +3,10 @@
 //!
 //! | stage | entered when | bytes that come in | left when |
 //! | --- | --- | --- | --- |
-//! | [`Stage::AwaitingConnect`] | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
-//! | [`Stage::Authenticating`] | CONNECT is complete | stay unparsed; reading is paused | the answer comes, or its time-out |
-//! | [`Stage::Open`] | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
-//! | [`Stage::Closing`] | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
+//! | `Stage::AwaitingConnect` | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
+//! | `Stage::Authenticating` | CONNECT is complete | stay unparsed; reading is paused | the answer comes, or its time-out |
+//! | `Stage::Open` | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
+//! | `Stage::Closing` | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
 
 mod input;
 mod outbox;
