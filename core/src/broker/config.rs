@@ -30,8 +30,10 @@ pub struct Config {
     /// How many levels a topic name or filter may have, at most
     /// [`MAX_LEVELS`](crate::topic::MAX_LEVELS). Default 128.
     pub max_topic_levels: usize,
-    /// How many subscriptions one session may hold. Default 1,000,000.
+    /// How many subscriptions one session may hold. Default 100,000.
     pub max_subscriptions: usize,
+    /// How many bytes the filters of one session may have. Default 16 MiB.
+    pub max_subscription_bytes: usize,
     /// How many retained messages may be held. Default 10,000,000.
     pub max_retained: usize,
     /// How many bytes of topics, properties and payloads retained messages may hold. Default 1 GiB.
@@ -58,7 +60,8 @@ impl Default for Config {
             max_connections: 1_000_000,
             max_client_id_len: usize::from(u16::MAX),
             max_topic_levels: 128,
-            max_subscriptions: 1_000_000,
+            max_subscriptions: 100_000,
+            max_subscription_bytes: 16 << 20,
             max_retained: 10_000_000,
             max_retained_bytes: 1 << 30,
             outbox_limit: 8 << 20,

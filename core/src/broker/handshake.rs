@@ -141,7 +141,8 @@ impl Broker {
             merged: (0, 0),
             grant,
             subscriptions: Subscriptions::default(),
-            replays: alloc::collections::VecDeque::new(),
+            replays: alloc::collections::BTreeMap::new(),
+            replay_queued: false,
             will: None,
             client_id: Arc::clone(&handshake.client_id),
         });

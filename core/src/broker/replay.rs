@@ -11,7 +11,7 @@ use crate::connection::ConnectionId;
 use crate::message::Encoder;
 use crate::retained::Replay;
 use crate::session::SessionId;
-use crate::topic::Step;
+use crate::topic::{FilterId, Step};
 
 /// How many bytes a replay puts into an outbox before it waits for the socket.
 const ENOUGH: usize = 64 * 1024;
@@ -20,12 +20,13 @@ const ENOUGH: usize = 64 * 1024;
 const BUDGET: usize = 1024;
 
 impl Broker {
-    /// Begins to send a session the retained messages of a filter that it has subscribed to.
-    pub(super) fn begin_replay(&mut self, session: SessionId, replay: Replay) {
+    /// Begins to send a session the retained messages of a filter that it has subscribed to. If a
+    /// replay of the same filter is under way, it begins anew.
+    pub(super) fn begin_replay(&mut self, session: SessionId, filter: FilterId, replay: Replay) {
         let Some(session) = self.sessions.get_mut(session) else {
             return;
         };
-        session.replays.push_back(replay);
+        session.replays.insert(filter, replay);
     }
 
     /// Goes on with the replays of a connection's session, if it has any.
@@ -43,8 +44,12 @@ impl Broker {
     /// Gives every replay that stopped for want of time a slice of it.
     pub(super) fn continue_replays(&mut self) {
         for _ in 0..self.replaying.len() {
-            if let Some(session) = self.replaying.pop_front() {
-                self.replay(session);
+            let Some(id) = self.replaying.pop_front() else {
+                return;
+            };
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.replay_queued = false;
+                self.replay(id);
             }
         }
     }
@@ -69,7 +74,8 @@ impl Broker {
         };
         let mut budget = BUDGET;
         let mut expired: Vec<String> = Vec::new();
-        while let Some(replay) = session.replays.front_mut() {
+        while let Some(mut entry) = session.replays.first_entry() {
+            let replay = entry.get_mut();
             if connection.outbox.len() >= ENOUGH.min(config.outbox_limit) {
                 break; // `sent` goes on from here.
             }
@@ -77,11 +83,13 @@ impl Broker {
                 match retained.tree().next_within(&mut replay.cursor, &mut budget) {
                     Step::Topic(topic, message) => (topic, message),
                     Step::Pending => {
-                        self.replaying.push_back(id);
+                        if !core::mem::replace(&mut session.replay_queued, true) {
+                            self.replaying.push_back(id);
+                        }
                         break;
                     }
                     Step::Done => {
-                        session.replays.pop_front();
+                        entry.remove();
                         continue;
                     }
                 };

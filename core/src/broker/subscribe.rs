@@ -110,7 +110,10 @@ impl Broker {
         if !session.grant.may_subscribe(filter) {
             return Err(ReasonCode::NotAuthorized.into());
         }
-        if session.subscriptions.len() >= self.config.max_subscriptions
+        let full = session.subscriptions.len() >= self.config.max_subscriptions
+            || session.subscriptions.bytes() + filter.len() > self.config.max_subscription_bytes;
+        // Replacing a subscription is always possible.
+        if full
             && self
                 .filters
                 .find(filter)
@@ -122,7 +125,7 @@ impl Broker {
         let subscription = Subscription::granted(request.options, identifier, MAXIMUM_QOS);
         // [MQTT-3.8.4-3] the same filter again replaces the subscription.
         let inserted = self.filters.insert(filter, id, subscription);
-        session.subscriptions.insert(inserted.filter);
+        session.subscriptions.insert(inserted.filter, filter.len());
         let send_retained = match request.options.retain_handling {
             RetainHandling::Send => true, // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => inserted.replaced.is_none(), // [MQTT-3.3.1-10]
@@ -130,7 +133,7 @@ impl Broker {
         };
         if send_retained {
             let replay = self.retained.replay(filter, subscription);
-            self.begin_replay(id, replay);
+            self.begin_replay(id, inserted.filter, replay);
         }
         Ok(subscription.qos as u8)
     }
@@ -180,7 +183,8 @@ impl Broker {
             return ReasonCode::NoSubscriptionExisted;
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.remove(known);
+            session.subscriptions.remove(known, filter.len());
+            session.replays.remove(&known); // [MQTT-3.10.4-2]
         }
         ReasonCode::Success
     }

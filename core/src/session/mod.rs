@@ -3,12 +3,13 @@
 mod subscription;
 mod will;
 
-use alloc::collections::VecDeque;
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 
 use crate::connection::ConnectionId;
 use crate::permission::Grant;
 use crate::retained::Replay;
+use crate::topic::FilterId;
 
 pub(crate) use subscription::{Subscription, Subscriptions};
 pub(crate) use will::Will;
@@ -27,8 +28,10 @@ pub(crate) struct Session {
     pub(crate) merged: (u64, u32),
     pub(crate) grant: Grant,
     pub(crate) subscriptions: Subscriptions,
-    /// Retained messages that are still to be sent.
-    pub(crate) replays: VecDeque<Replay>,
+    /// Retained messages that are still to be sent: at most one replay for each subscription.
+    pub(crate) replays: BTreeMap<FilterId, Replay>,
+    /// Whether the session waits among those whose replays go on in their turn.
+    pub(crate) replay_queued: bool,
     pub(crate) will: Option<alloc::boxed::Box<Will>>,
     pub(crate) client_id: Arc<str>,
 }

@@ -32,6 +32,8 @@ impl Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     filters: Vec<FilterId>,
+    /// How many bytes the filters have.
+    bytes: usize,
 }
 
 impl Subscriptions {
@@ -39,19 +41,26 @@ impl Subscriptions {
         self.filters.len()
     }
 
-    pub(crate) fn insert(&mut self, filter: FilterId) {
+    /// How many bytes the filters have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn insert(&mut self, filter: FilterId, len: usize) {
         if let Err(place) = self.filters.binary_search(&filter) {
             if self.filters.is_empty() {
                 // Most sessions have few subscriptions: the usual first four places would be waste.
                 self.filters.reserve_exact(1);
             }
             self.filters.insert(place, filter);
+            self.bytes += len;
         }
     }
 
-    pub(crate) fn remove(&mut self, filter: FilterId) {
+    pub(crate) fn remove(&mut self, filter: FilterId, len: usize) {
         if let Ok(place) = self.filters.binary_search(&filter) {
             self.filters.remove(place);
+            self.bytes -= len;
         }
     }
 

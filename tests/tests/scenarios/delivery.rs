@@ -227,3 +227,23 @@ fn nothing_is_left_of_a_session_that_ended() {
     assert_eq!(world.broker.sessions(), 0);
     assert_eq!(world.broker.connections(), 0);
 }
+
+#[test]
+fn filters_of_a_session_are_bounded_in_bytes() {
+    let config = wherry_core::Config {
+        max_subscription_bytes: 100,
+        ..Default::default()
+    };
+    let mut world = World::new(config);
+    let client = world.connect(Version::V5, "a");
+    let (long, other) = ("x".repeat(60), "y".repeat(60));
+    let subscribe = |filter: &str| wire::subscribe(Version::V5, 1, &[(filter, 0)]);
+    for (filter, code) in [(&long, 0), (&other, 0x97), (&long, 0)] {
+        world.send(client, subscribe(filter));
+        let codes = world.expect(client, kind::SUBACK).suback(Version::V5).codes;
+        assert_eq!(codes, [code]);
+    }
+    world.send(client, wire::unsubscribe(Version::V5, 1, &[&long]));
+    world.expect(client, kind::UNSUBACK);
+    world.subscribe(client, &other, 0);
+}

@@ -202,3 +202,73 @@ fn retain_handling_is_kept() {
     world.subscribe(client, "+", 0x00);
     assert_eq!(world.messages(client).len(), 1);
 }
+
+#[test]
+fn subscribing_again_and_again_without_reading_keeps_one_replay() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..1000 {
+        world.publish_retained(publisher, &format!("r/{n}"), vec![7; 1000]);
+    }
+    let client = world.connect(Version::V3_1_1, "a");
+    world.take_only(client, 0);
+    for _ in 0..1000 {
+        world.send(client, wire::subscribe(Version::V3_1_1, 1, &[("r/#", 0)]));
+    }
+    world.take_all(client);
+    let mut messages = 0;
+    while let Some(packet) = world.next(client) {
+        messages += usize::from(packet.kind() == kind::PUBLISH);
+    }
+    assert!((1000..1100).contains(&messages), "{messages}");
+}
+
+#[test]
+fn nothing_more_of_a_replay_comes_once_its_filter_is_unsubscribed() {
+    // [MQTT-3.10.4-2]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..1000 {
+        world.publish_retained(publisher, &format!("r/{n}"), vec![7; 1000]);
+    }
+    let client = world.connect(Version::V3_1_1, "a");
+    world.take_only(client, 0);
+    world.send(client, wire::subscribe(Version::V3_1_1, 1, &[("r/#", 0)]));
+    world.send(client, wire::unsubscribe(Version::V3_1_1, 2, &["r/#"]));
+    world.take_all(client);
+    world.expect(client, kind::SUBACK);
+    let mut last = 0;
+    let mut messages = 0;
+    while let Some(packet) = world.next(client) {
+        last = packet.kind();
+        messages += usize::from(last == kind::PUBLISH);
+    }
+    assert_eq!(
+        last,
+        kind::UNSUBACK,
+        "what was in the outbox already comes before it"
+    );
+    assert!(messages < 100, "{messages}");
+}
+
+#[test]
+fn slow_replays_take_turns_without_piling_up() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    for n in 0..5000 {
+        world.publish_retained(publisher, &format!("{n}/x"), "x");
+    }
+    let clients: Vec<_> = (0..10)
+        .map(|n| world.connect(Version::V3_1_1, &format!("c{n}")))
+        .collect();
+    for client in &clients {
+        world.send(
+            *client,
+            wire::subscribe(Version::V3_1_1, 1, &[("+/x", 0), ("+/y", 0)]),
+        );
+    }
+    for client in clients {
+        world.expect(client, kind::SUBACK);
+        assert_eq!(world.messages(client).len(), 5000);
+    }
+}
