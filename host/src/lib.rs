@@ -2,21 +2,26 @@
 //!
 //! The centre is the [`driver`]: it connects the broker, which does no I/O, with sockets, which
 //! know nothing of MQTT. Around it stands what a process has to set up before ([`options`],
-//! [`logging`], [`limits`], [`listen`]) and what decides in its place ([`accept`], [`auth`]). The
+//! [`config`], [`logging`], [`limits`], [`listen`]; [`program`] goes through them) and what decides in its place ([`accept`], [`auth`]). The
 //! runtimes add sockets, readiness, one timer and one wake-up, and nothing else.
 
 pub mod accept;
 pub mod address;
 pub mod auth;
 pub mod clock;
+pub mod config;
 pub mod driver;
 mod events;
+pub mod health;
 pub mod limits;
 pub mod listen;
 pub mod logging;
 pub mod mailbox;
 pub mod options;
+pub mod program;
 pub mod report;
 pub mod seed;
+pub mod shard;
+pub mod supervisor;
 
 pub use wherry_core as core;

@@ -1,19 +1,57 @@
 //! The command line.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{CommandFactory, FromArgMatches, Parser, ValueEnum};
-use tracing::level_filters::LevelFilter;
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::{ListenAddr, MQTT_PORT};
+use crate::config::{self, Settings};
+use crate::logging::{Format, Level};
 
-/// What a broker process is told when it is started.
+/// What a broker program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
 #[command(
     version,
-    about = "A light, fast MQTT broker for MQTT 3.1, 3.1.1 and 5.0"
+    about = "A light, fast MQTT broker for MQTT 3.1, 3.1.1 and 5.0",
+    after_help = "Settings come from the defaults, then the configuration file, then environment \
+                  variables such as WHERRY_LISTEN or WHERRY_LIMITS_MAX_CONNECTIONS, then flags; \
+                  the last one counts.",
+    args_conflicts_with_subcommands = true
 )]
 pub struct Options {
+    /// How to run.
+    #[command(flatten)]
+    pub flags: Flags,
+    /// What to do instead of running.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+}
+
+/// What a broker program does besides being a broker.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum Command {
+    /// Check the configuration: file, environment and flags together. Nothing is opened
+    Check(Flags),
+    /// Ask a broker that runs whether it is well, as a client would
+    Health(Health),
+}
+
+/// Which broker to ask.
+#[derive(Clone, Debug, PartialEq, Eq, Args)]
+pub struct Health {
+    /// Where it listens
+    #[arg(value_name = "ADDRESS:PORT", default_value_t = ListenAddr::loopback(MQTT_PORT))]
+    pub address: ListenAddr,
+}
+
+/// What the command line says about the settings.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub struct Flags {
+    /// Read the configuration from this file (TOML); without it, no file is looked for
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
     /// Where to listen; what `--port` asks for comes on top.
     #[arg(
         short,
@@ -29,51 +67,23 @@ pub struct Options {
     #[arg(short, long, value_name = "PORT", allow_negative_numbers = true, value_parser = port)]
     pub port: Option<u16>,
 
-    /// How much to log
-    #[arg(long, value_name = "LEVEL", value_enum, default_value_t = LogLevel::Info)]
-    pub log_level: LogLevel,
+    /// How much to log [default: info]
+    #[arg(long, value_name = "LEVEL", value_enum)]
+    pub log_level: Option<Level>,
 
-    /// How long to wait for clients to take their last messages at the end
-    #[arg(long, value_name = "SECONDS", allow_negative_numbers = true, value_parser = seconds, default_value = "10")]
-    pub shutdown_timeout: Duration,
-}
+    /// How log lines look [default: text]
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub log_format: Option<Format>,
 
-/// How much is logged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogLevel {
-    /// What keeps the broker from doing its work.
-    Error,
-    /// And what an operator should look at: clients refused, limits reached.
-    Warn,
-    /// And who comes and goes.
-    Info,
-    /// And what helps to find a mistake in the configuration or the network.
-    Debug,
-    /// And everything else.
-    Trace,
-}
-
-impl From<LogLevel> for LevelFilter {
-    fn from(level: LogLevel) -> Self {
-        match level {
-            LogLevel::Error => Self::ERROR,
-            LogLevel::Warn => Self::WARN,
-            LogLevel::Info => Self::INFO,
-            LogLevel::Debug => Self::DEBUG,
-            LogLevel::Trace => Self::TRACE,
-        }
-    }
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            listen: Vec::new(),
-            port: None,
-            log_level: LogLevel::Info,
-            shutdown_timeout: Duration::from_secs(10),
-        }
-    }
+    /// How long to wait at the end for clients to take their last messages, in seconds or as in
+    /// 1m 30s [default: 10s]
+    #[arg(
+        long,
+        value_name = "TIME",
+        allow_negative_numbers = true,
+        value_parser = config::parse_shutdown_timeout
+    )]
+    pub shutdown_timeout: Option<Duration>,
 }
 
 impl Options {
@@ -83,33 +93,31 @@ impl Options {
         let matches = Self::command().name(name).get_matches();
         Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
+}
 
-    /// Where to listen: what was asked for, or else port 1883 of this machine only.
-    pub fn listeners(&self) -> Vec<ListenAddr> {
-        let mut all = self.listen.clone();
-        all.extend(self.port.map(ListenAddr::loopback));
-        if all.is_empty() {
-            all.push(ListenAddr::loopback(MQTT_PORT));
+impl Flags {
+    /// Sets what was given.
+    pub(crate) fn apply(&self, settings: &mut Settings) {
+        let mut listen = self.listen.clone();
+        listen.extend(self.port.map(ListenAddr::loopback));
+        if !listen.is_empty() {
+            settings.listen = listen;
         }
-        all
+        if let Some(level) = self.log_level {
+            settings.log.level = level;
+        }
+        if let Some(format) = self.log_format {
+            settings.log.format = format;
+        }
+        if let Some(time) = self.shutdown_timeout {
+            settings.shutdown_timeout = time;
+        }
     }
 }
 
 fn port(text: &str) -> Result<u16, String> {
     text.parse()
         .map_err(|_| "a port is a number from 0 to 65535; for example: --port 1883".to_owned())
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    // A day is longer than any supervisor waits, and no sum of times can overflow.
-    match text.parse() {
-        Ok(seconds @ 0..=86_400) => Ok(Duration::from_secs(seconds)),
-        _ => Err(
-            "it takes a whole number of seconds from 0 to 86400; for example: \
-             --shutdown-timeout 10"
-                .to_owned(),
-        ),
-    }
 }
 
 #[cfg(test)]
@@ -120,18 +128,20 @@ mod tests {
         Options::try_parse_from(std::iter::once("wherry").chain(line.split_whitespace()))
     }
 
+    fn settings(line: &str) -> Settings {
+        let mut settings = Settings::default();
+        read(line).unwrap().flags.apply(&mut settings);
+        settings
+    }
+
     fn listeners(line: &str) -> Vec<String> {
-        let options = read(line).unwrap();
-        options
-            .listeners()
-            .iter()
-            .map(ToString::to_string)
-            .collect()
+        let listen = settings(line).listen;
+        listen.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn without_options_only_this_machine_can_connect() {
-        assert_eq!(read("").unwrap(), Options::default());
+        assert_eq!(settings(""), Settings::default());
         assert_eq!(listeners(""), ["tcp://127.0.0.1:1883"]);
     }
 
@@ -144,10 +154,41 @@ mod tests {
     }
 
     #[test]
-    fn times_and_levels_are_read() {
-        let options = read("--log-level debug --shutdown-timeout 0").unwrap();
-        assert_eq!(options.log_level, LogLevel::Debug);
-        assert_eq!(options.shutdown_timeout, Duration::ZERO);
+    fn times_and_words_are_read() {
+        let read = settings("--log-level debug --log-format json --shutdown-timeout 0");
+        assert_eq!(read.log.level, Level::Debug);
+        assert_eq!(read.log.format, Format::Json);
+        assert_eq!(read.shutdown_timeout, Duration::ZERO);
+        let read = settings("--shutdown-timeout 1m30s");
+        assert_eq!(read.shutdown_timeout, Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_check_takes_the_same_flags() {
+        let Options { flags, command } = read("check -c a.toml -p 0 --log-level warn").unwrap();
+        assert_eq!(flags, Flags::default());
+        let Some(Command::Check(flags)) = command else {
+            panic!("{command:?}");
+        };
+        assert_eq!(
+            flags,
+            read("-c a.toml -p 0 --log-level warn").unwrap().flags
+        );
+        // Either would have to be ignored.
+        assert!(read("-c a.toml check -c b.toml").is_err());
+    }
+
+    #[test]
+    fn health_is_asked_for_here_unless_said_otherwise() {
+        for (line, asked) in [
+            ("health", "tcp://127.0.0.1:1883"),
+            ("health [::1]:5", "tcp://[::1]:5"),
+        ] {
+            let Some(Command::Health(Health { address })) = read(line).unwrap().command else {
+                panic!("{line}");
+            };
+            assert_eq!(address.to_string(), asked);
+        }
     }
 
     #[test]
@@ -168,15 +209,19 @@ mod tests {
             ),
             (
                 "--shutdown-timeout -1",
-                ["--shutdown-timeout", "'-1'", "from 0 to 86400", "10"],
+                ["--shutdown-timeout", "'-1'", "out of range", "1m 30s"],
             ),
             (
-                "--shutdown-timeout 1h",
-                ["--shutdown-timeout", "'1h'", "whole number", "10"],
+                "--shutdown-timeout 1q",
+                ["--shutdown-timeout", "'1q'", "not a time", "0s to 1day"],
             ),
             (
                 "--log-level loud",
                 ["--log-level", "'loud'", "possible values", "info"],
+            ),
+            (
+                "--log-format xml",
+                ["--log-format", "'xml'", "possible values", "json"],
             ),
         ] {
             let error = read(line).unwrap_err();

@@ -4,13 +4,13 @@
 //!
 //! ```
 //! use std::thread;
-//! use wherry::{Options, Server};
+//! use wherry::{Server, Settings};
 //!
-//! let options = Options {
+//! let settings = Settings {
 //!     listen: vec!["tcp://127.0.0.1:0".parse()?],
-//!     ..Options::default()
+//!     ..Settings::default()
 //! };
-//! let server = Server::bind(&options)?;
+//! let server = Server::bind(&settings)?;
 //! println!("clients may connect to {:?}", server.local_addrs());
 //! let handle = server.handle();
 //! let broker = thread::spawn(move || server.run(std::future::pending()));
@@ -41,28 +41,27 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::runtime::Builder;
 use wherry_host::auth::AllowAll;
-use wherry_host::listen::{self, ListenError, Listener};
+use wherry_host::core::Config;
+use wherry_host::listen::{self, ListenError};
 use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
+use wherry_host::shard::Shard;
 
 pub use wherry_host as host;
+pub use wherry_host::config::Settings;
 pub use wherry_host::core::Counters;
-pub use wherry_host::options::Options;
+pub use wherry_host::shard::Handle;
 
-use shard::Shard;
+use listener::Listener;
+use shard::ShardFuture;
 
 /// A broker that has its sockets and does not run yet.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<Listener>,
+    listeners: Vec<listen::Listener>,
+    config: Config,
     mailbox: Arc<Mailbox<Mail>>,
     shutdown_timeout: Duration,
-}
-
-/// Stops a broker, from any thread.
-#[derive(Clone, Debug)]
-pub struct Handle {
-    mailbox: Arc<Mailbox<Mail>>,
 }
 
 /// Why a broker does not run.
@@ -85,11 +84,12 @@ impl Server {
     /// # Errors
     ///
     /// If one of the listeners cannot be opened.
-    pub fn bind(options: &Options) -> Result<Self, ServerError> {
+    pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
         Ok(Self {
-            listeners: listen::open_all(&options.listeners())?,
+            listeners: listen::open_all(&settings.listen)?,
+            config: settings.broker.clone(),
             mailbox: Arc::new(Mailbox::new()),
-            shutdown_timeout: options.shutdown_timeout,
+            shutdown_timeout: settings.shutdown_timeout,
         })
     }
 
@@ -100,9 +100,7 @@ impl Server {
 
     /// What stops this broker while it runs.
     pub fn handle(&self) -> Handle {
-        Handle {
-            mailbox: self.mailbox.clone(),
-        }
+        Handle::new(self.mailbox.clone())
     }
 
     /// Runs the broker on this thread until it has stopped: because `shutdown` resolved, or because
@@ -132,12 +130,14 @@ impl Server {
         })
         .await;
         listen::announce(&self.listeners);
-        let shard = Shard::new(
-            self.listeners,
+        let listeners: io::Result<_> = self.listeners.into_iter().map(Listener::new).collect();
+        let shard = ShardFuture::new(Shard::new(
+            self.config,
+            listeners?,
             Arc::new(AllowAll),
             self.mailbox,
             self.shutdown_timeout,
-        )?;
+        ));
         if is_stopping {
             handle.stop();
         }
@@ -153,18 +153,5 @@ impl Server {
             shard.as_mut().poll(context).map_err(ServerError::from)
         })
         .await
-    }
-}
-
-impl Handle {
-    /// Stops the broker gracefully: wills are published, clients are told, and what waits for them
-    /// is written, within the time-out that was given in the options.
-    pub fn stop(&self) {
-        self.mailbox.push(Mail::ShutDown);
-    }
-
-    /// Stops the broker at once.
-    pub fn abort(&self) {
-        self.mailbox.push(Mail::Abort);
     }
 }

@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use tokio::net::{TcpListener, TcpStream};
 use wherry_host::core::connection::Origin;
-use wherry_host::listen;
+use wherry_host::{listen, shard};
+
+use crate::socket::Socket;
 
 /// A listener that has been given to the runtime of this thread.
 #[derive(Debug)]
@@ -25,17 +27,22 @@ impl Listener {
             number: listener.number,
         })
     }
+}
 
-    /// The next connection, with its options set; if there is none, `context` is woken by the next.
-    pub(crate) fn poll_accept(
-        &self,
-        context: &mut Context<'_>,
-    ) -> Poll<io::Result<(TcpStream, Origin)>> {
+impl shard::Listener for Listener {
+    type Stream = TcpStream;
+    type Socket = Socket;
+
+    fn poll_accept(&mut self, context: &mut Context<'_>) -> Poll<io::Result<(TcpStream, Origin)>> {
         self.socket.poll_accept(context).map(|outcome| {
             let (stream, remote) = outcome?;
             listen::prepare(&stream);
             let origin = listen::origin(self.number, self.local, remote, || stream.local_addr());
             Ok((stream, origin))
         })
+    }
+
+    fn socket(stream: TcpStream, waker: Waker) -> Socket {
+        Socket::new(stream, waker)
     }
 }

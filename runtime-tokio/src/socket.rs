@@ -2,14 +2,11 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
-use wherry_host::core::connection::ConnectionId;
 use wherry_host::driver;
-use wherry_host::mailbox::{Mail, Mailbox, connection_waker};
 
 /// A stream and the waker that reports it.
 ///
@@ -24,11 +21,8 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    pub(crate) fn new(stream: TcpStream, id: ConnectionId, mailbox: Arc<Mailbox<Mail>>) -> Self {
-        Self {
-            stream,
-            waker: connection_waker(id, mailbox),
-        }
+    pub(crate) fn new(stream: TcpStream, waker: Waker) -> Self {
+        Self { stream, waker }
     }
 
     /// Registers the waker for what comes next, or wakes it if that has come already.

@@ -53,6 +53,8 @@ pub struct Driver<S> {
     unwritten: Vec<ConnectionId>,
     events: EventLog,
     stopping: bool,
+    /// What the broker was last told.
+    now: Instant,
     buffer: Box<[u8]>,
     // Scratch that keeps its capacity between turns.
     mail: Vec<Mail>,
@@ -86,13 +88,14 @@ impl<S: Socket> Driver<S> {
             unwritten: Vec::new(),
             events: EventLog::default(),
             stopping: false,
+            now: Instant::default(),
             buffer: vec![0; READ_BUFFER_SIZE].into_boxed_slice(),
             mail: Vec::new(),
             writing: Vec::new(),
         }
     }
 
-    /// Takes a new connection in. `make` gets the handle that the socket's waker has to report.
+    /// Takes in a connection that is new at `now`. `make` gets the handle that the socket's waker has to report.
     ///
     /// # Errors
     ///
@@ -100,9 +103,15 @@ impl<S: Socket> Driver<S> {
     /// is not called then.
     pub fn open(
         &mut self,
+        now: Instant,
         origin: Origin,
         make: impl FnOnce(ConnectionId) -> S,
     ) -> Result<ConnectionId, TooManyConnections> {
+        // The time that it has for its CONNECT counts from now, not from the last turn, which may
+        // have been long ago.
+        if now > self.now {
+            self.advance(now);
+        }
         let remote = origin.remote;
         let id = self
             .broker
@@ -125,8 +134,7 @@ impl<S: Socket> Driver<S> {
 
     /// Does everything there is to do at `now`.
     pub fn turn(&mut self, now: Instant) -> Turn {
-        self.broker.advance(now);
-        self.events.advance(now);
+        self.advance(now);
         self.open_mail();
         let mut taken = 0;
         // Those that come back during the turn wait for the next one.
@@ -186,6 +194,12 @@ impl<S: Socket> Driver<S> {
     /// The broker, for what the driver has no part in. What it asks for is done in the next turn.
     pub fn broker_mut(&mut self) -> &mut Broker {
         &mut self.broker
+    }
+
+    fn advance(&mut self, now: Instant) {
+        self.now = now;
+        self.broker.advance(now);
+        self.events.advance(now);
     }
 
     fn open_mail(&mut self) {

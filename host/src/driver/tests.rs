@@ -158,7 +158,10 @@ impl World {
             remote: None,
             local: None,
         };
-        let id = self.driver.open(origin, |_| wire.clone()).unwrap();
+        let id = self
+            .driver
+            .open(self.now, origin, |_| wire.clone())
+            .unwrap();
         (id, wire)
     }
 
@@ -581,6 +584,6 @@ fn a_stop_by_mail_says_goodbye_to_everybody_and_lets_nobody_in() {
         remote: None,
         local: None,
     };
-    let refused = world.driver.open(origin, |_| unreachable!());
+    let refused = world.driver.open(world.now, origin, |_| unreachable!());
     assert!(refused.is_err());
 }

@@ -60,6 +60,27 @@ fn every_address_asked_for_is_listened_on_and_told() {
 }
 
 #[test]
+fn limits_from_the_environment_hold_for_clients() {
+    let mut command = Command::new(PROGRAM);
+    command.args(["--port", "0"]);
+    command.env("WHERRY_LIMITS_MAX_KEEP_ALIVE", "7s");
+    command.env("WHERRY_LIMITS_MAX_PACKET_SIZE", "1 KiB");
+    let broker = Broker::start_with(command);
+    let mut client = Client::open(broker.address);
+    // MQTT 5, clean start, a keep-alive of 60 s, client identifier `s`.
+    client.send(&[
+        0x10, 14, 0, 4, b'M', b'Q', b'T', b'T', 5, 2, 0, 60, 0, 0, 1, b's',
+    ]);
+    let answer = client.packet();
+    assert_eq!((answer[0], answer[3]), (0x20, 0), "{answer:x?}");
+    // Server keep-alive and maximum packet size, as CONNACK has them.
+    for property in [&[0x13, 0, 7][..], &[0x27, 0, 0, 4, 0]] {
+        let is_there = answer.windows(property.len()).any(|part| part == property);
+        assert!(is_there, "{property:x?} is not in {answer:x?}");
+    }
+}
+
+#[test]
 fn at_the_end_wills_are_published_and_clients_told() {
     let mut broker = Broker::start(&[]);
     let mut subscriber = Client::open(broker.address);

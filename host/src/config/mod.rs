@@ -1,0 +1,112 @@
+//! The configuration: what a broker is told, from where, and what is wrong with it.
+//!
+//! Sources in rising order are the defaults, a TOML file, environment variables and flags; a value
+//! in one replaces that of the ones before. Every key stands once, in the table of `keys`: from it
+//! come the checks, the names of the variables, the messages and the commented file that
+//! [`template`] writes, so none of them can differ from the others.
+//!
+//! A variable is called `WHERRY_` and the path of its key in capitals, with underscores:
+//! `WHERRY_LISTEN`, `WHERRY_LIMITS_MAX_CONNECTIONS`.
+
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod template;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use wherry_core::Config;
+
+use crate::address::{ListenAddr, MQTT_PORT};
+use crate::logging::Log;
+use crate::options::Flags;
+
+pub use error::ConfigError;
+pub use template::template;
+
+use keys::Key;
+use value::Given;
+
+/// The whole of it, checked: what a runtime needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where to listen.
+    pub listen: Vec<ListenAddr>,
+    /// The bounds and time-outs of the broker.
+    pub broker: Config,
+    /// How long clients have at the end to take their last messages.
+    pub shutdown_timeout: Duration,
+    /// How to log. A program that embeds a broker sees to that itself.
+    pub log: Log,
+}
+
+impl Default for Settings {
+    /// Port 1883 of this machine only, with bounds that suit a server of a few gigabytes.
+    fn default() -> Self {
+        Self {
+            listen: vec![ListenAddr::loopback(MQTT_PORT)],
+            broker: Config::default(),
+            shutdown_timeout: Duration::from_secs(10),
+            log: Log::default(),
+        }
+    }
+}
+
+/// Collects the settings from all sources: the defaults, the file that `flags` name, `variables`
+/// and `flags`.
+///
+/// # Errors
+///
+/// Everything that is wrong, in the order of the sources.
+pub fn load(
+    flags: &Flags,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Settings, Vec<ConfigError>> {
+    let mut settings = Settings::default();
+    let mut errors = Vec::new();
+    if let Some(path) = &flags.config {
+        let name = path.display().to_string();
+        match file::read(path) {
+            Ok(text) => file::apply(&text, &name, &mut settings, &mut errors),
+            Err(error) => errors.push(error),
+        }
+    }
+    environment::apply(variables, &mut settings, &mut errors);
+    flags.apply(&mut settings);
+    if errors.is_empty() {
+        Ok(settings)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The settings of a file that reads `text`, and the defaults for the rest. Messages call the file
+/// `file_name`.
+///
+/// # Errors
+///
+/// Everything that is wrong, in the order of the file. If it is not TOML, only that.
+pub fn parse(text: &str, file_name: &str) -> Result<Settings, Vec<ConfigError>> {
+    let mut settings = Settings::default();
+    let mut errors = Vec::new();
+    file::apply(text, file_name, &mut settings, &mut errors);
+    if errors.is_empty() {
+        Ok(settings)
+    } else {
+        Err(errors)
+    }
+}
+
+/// The time-out of the end, as a flag gives it: by the same rules as everywhere.
+pub(crate) fn parse_shutdown_timeout(text: &str) -> Result<Duration, String> {
+    let mut settings = Settings::default();
+    if let Some(key) = Key::find("limits", "shutdown_timeout") {
+        key.set(&mut settings, &Given::bare(text))?;
+    }
+    Ok(settings.shutdown_timeout)
+}

@@ -1,0 +1,360 @@
+//! Values as people write them: whole numbers, sizes, times and words.
+
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::ValueEnum;
+
+use super::Settings;
+use super::error::Shown;
+
+/// A value as a source gives it.
+pub(super) struct Given<'a> {
+    /// As it was written, for messages.
+    shown: String,
+    form: Form<'a>,
+}
+
+/// What a source knows of the type of a value.
+pub(super) enum Form<'a> {
+    /// An integer; `None` if it is negative or larger than anything here can be.
+    Integer(Option<u64>),
+    /// A string.
+    Text(&'a str),
+    /// Text from a source without types.
+    Bare(&'a str),
+    /// A type that nothing here is of.
+    Other,
+}
+
+impl<'a> Given<'a> {
+    pub(super) fn new(written: &str, form: Form<'a>) -> Self {
+        Self {
+            shown: Shown(written).to_string(),
+            form,
+        }
+    }
+
+    /// Text from a source without types.
+    pub(super) fn bare(text: &'a str) -> Self {
+        Self {
+            shown: format!("\"{}\"", Shown(text)),
+            form: Form::Bare(text),
+        }
+    }
+
+    fn text(&self) -> Option<&'a str> {
+        match self.form {
+            Form::Text(text) | Form::Bare(text) => Some(text),
+            Form::Integer(_) | Form::Other => None,
+        }
+    }
+}
+
+/// What a key takes, and which field it sets.
+pub(super) enum Kind {
+    /// An address, or several.
+    Listen,
+    /// A number within a range.
+    Number {
+        unit: Unit,
+        /// In bytes, or in milliseconds.
+        range: RangeInclusive<u64>,
+        field: fn(&mut Settings) -> &mut dyn Number,
+    },
+    /// One of a few words.
+    Word(fn(&mut Settings) -> &mut dyn Word),
+}
+
+/// What a number counts.
+#[derive(Clone, Copy)]
+pub(super) enum Unit {
+    /// Things.
+    Count,
+    /// Bytes: an integer, or a size such as `8 MiB`.
+    Bytes,
+    /// Milliseconds: written as an integer of seconds, or a time such as `1m 30s`.
+    Time,
+}
+
+/// A field that holds a number; `None` stands for no bound.
+pub(super) trait Number {
+    fn get(&self) -> Option<u64>;
+
+    /// Whether there may be no bound.
+    fn is_optional(&self) -> bool {
+        false
+    }
+
+    /// In words that go after 'is', why the field cannot hold `number`.
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str>;
+}
+
+// Reasons, in words that go after 'is'.
+const OUT_OF_RANGE: &str = "out of range";
+const NO_BOUND: &str = "not possible here";
+const TOO_LARGE: &str = "too large for this machine";
+
+impl Number for usize {
+    fn get(&self) -> Option<u64> {
+        u64::try_from(*self).ok()
+    }
+
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
+        *self = number.ok_or(NO_BOUND)?.try_into().map_err(|_| TOO_LARGE)?;
+        Ok(())
+    }
+}
+
+impl Number for u32 {
+    fn get(&self) -> Option<u64> {
+        Some((*self).into())
+    }
+
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
+        *self = number.ok_or(NO_BOUND)?.try_into().map_err(|_| TOO_LARGE)?;
+        Ok(())
+    }
+}
+
+impl Number for Duration {
+    fn get(&self) -> Option<u64> {
+        self.as_millis().try_into().ok()
+    }
+
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
+        *self = Self::from_millis(number.ok_or(NO_BOUND)?);
+        Ok(())
+    }
+}
+
+/// A time that is kept in seconds.
+impl Number for Option<NonZeroU16> {
+    fn get(&self) -> Option<u64> {
+        self.map(|seconds| u64::from(seconds.get()) * 1000)
+    }
+
+    fn is_optional(&self) -> bool {
+        true
+    }
+
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
+        *self = match number {
+            None => None,
+            Some(millis) if millis % 1000 != 0 => return Err("not a whole number of seconds"),
+            Some(millis) => {
+                let seconds = u16::try_from(millis / 1000).map_err(|_| TOO_LARGE)?;
+                Some(NonZeroU16::new(seconds).ok_or(NO_BOUND)?)
+            }
+        };
+        Ok(())
+    }
+}
+
+/// A field that holds one of a few words.
+pub(super) trait Word {
+    fn get(&self) -> String;
+    fn words(&self) -> Vec<String>;
+    /// Returns whether `word` is one of them.
+    fn set(&mut self, word: &str) -> bool;
+}
+
+impl<T: ValueEnum> Word for T {
+    fn get(&self) -> String {
+        self.to_possible_value()
+            .map(|value| value.get_name().to_owned())
+            .unwrap_or_default()
+    }
+
+    fn words(&self) -> Vec<String> {
+        T::value_variants().iter().map(Word::get).collect()
+    }
+
+    fn set(&mut self, word: &str) -> bool {
+        T::from_str(word, false).map(|value| *self = value).is_ok()
+    }
+}
+
+impl Kind {
+    /// Sets the field to `given`, or says what is wrong with it and what would be right.
+    pub(super) fn set(&self, settings: &mut Settings, given: &Given<'_>) -> Result<(), String> {
+        let shown = &given.shown;
+        let outcome = match self {
+            Self::Listen => {
+                let Some(text) = given.text() else {
+                    return Err(format!("{shown} is not an address. {}", self.takes()));
+                };
+                // The error has an example of its own.
+                let address = text.parse().map_err(|error| format!("{shown}: {error}"))?;
+                settings.listen = vec![address];
+                return Ok(());
+            }
+            Self::Number { unit, range, field } => {
+                let field = field(settings);
+                match given.text() {
+                    Some("none") if field.is_optional() => field.set(None),
+                    _ => unit
+                        .read(given)
+                        .and_then(|number| match range.contains(&number) {
+                            true => field.set(Some(number)),
+                            false => Err(OUT_OF_RANGE),
+                        }),
+                }
+            }
+            Self::Word(field) => match given.text() {
+                Some(word) if field(settings).set(word) => Ok(()),
+                _ => Err("not possible"),
+            },
+        };
+        outcome.map_err(|reason| format!("{shown} is {reason}. {}", self.takes()))
+    }
+
+    /// A sentence about the values that are right.
+    pub(super) fn takes(&self) -> String {
+        let mut defaults = Settings::default();
+        match self {
+            Self::Listen => {
+                let example = self.default_value();
+                format!("It takes an address such as {example}, or a list of them.")
+            }
+            Self::Number { unit, range, field } => {
+                let (what, example) = match unit {
+                    Unit::Count => ("a whole number", String::new()),
+                    Unit::Bytes => ("a size", ", such as 4096 or \"4 KiB\"".to_owned()),
+                    Unit::Time => ("a time", ", such as 90 or \"1m 30s\"".to_owned()),
+                };
+                let none = if field(&mut defaults).is_optional() {
+                    ", or \"none\""
+                } else {
+                    ""
+                };
+                let (least, most) = (unit.show(*range.start()), unit.show(*range.end()));
+                format!("It takes {what} from {least} to {most}{example}{none}.")
+            }
+            Self::Word(field) => {
+                let mut words: Vec<_> = field(&mut defaults)
+                    .words()
+                    .iter()
+                    .map(|word| format!("\"{word}\""))
+                    .collect();
+                let last = words.pop().unwrap_or_default();
+                format!("It takes {} or {last}.", words.join(", "))
+            }
+        }
+    }
+
+    /// The default, as TOML.
+    pub(super) fn default_value(&self) -> String {
+        let mut defaults = Settings::default();
+        match self {
+            Self::Listen => match defaults.listen.first() {
+                Some(address) => format!("\"{address}\""),
+                None => "[]".to_owned(),
+            },
+            Self::Number { unit, field, .. } => match field(&mut defaults).get() {
+                Some(number) => unit.to_toml(number),
+                None => "\"none\"".to_owned(),
+            },
+            Self::Word(field) => format!("\"{}\"", field(&mut defaults).get()),
+        }
+    }
+}
+
+impl Unit {
+    /// In words that go after 'is', why `given` is no such number.
+    fn read(self, given: &Given<'_>) -> Result<u64, &'static str> {
+        if let Form::Integer(number) = given.form {
+            let number = number.ok_or(OUT_OF_RANGE)?;
+            return match self {
+                Self::Count | Self::Bytes => Ok(number),
+                Self::Time => number.checked_mul(1000).ok_or(OUT_OF_RANGE),
+            };
+        }
+        let not_one = match self {
+            Self::Count => "not a whole number",
+            Self::Bytes => "not a size",
+            Self::Time => "not a time",
+        };
+        let text = given.text().ok_or(not_one)?;
+        let digits = text.strip_prefix('-').unwrap_or(text);
+        let is_integer = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
+        match (self, &given.form) {
+            (_, Form::Bare(_)) if is_integer => {
+                let integer = Form::Integer(text.parse().ok());
+                self.read(&Given::new("", integer))
+            }
+            (Self::Count | Self::Time, _) if is_integer => Err("text; leave out the quotes"),
+            (Self::Count, _) => Err(not_one),
+            (Self::Bytes, _) => text
+                .parse()
+                .map(|ByteSize(bytes)| bytes)
+                .map_err(|_| not_one),
+            (Self::Time, _) => {
+                if !is_bounded(text) {
+                    return Err(OUT_OF_RANGE);
+                }
+                let time = humantime::parse_duration(text).map_err(|_| not_one)?;
+                let millis = u64::try_from(time.as_millis()).map_err(|_| OUT_OF_RANGE)?;
+                if Duration::from_millis(millis) == time {
+                    Ok(millis)
+                } else {
+                    Err("finer than a millisecond")
+                }
+            }
+        }
+    }
+
+    /// `number` for people: exact, and short where that is possible.
+    pub(super) fn show(self, number: u64) -> String {
+        match self {
+            Self::Count => grouped(number),
+            Self::Bytes => match binary(number) {
+                (count, "") => format!("{} bytes", grouped(count)),
+                (count, unit) => format!("{count} {unit}"),
+            },
+            Self::Time => humantime::format_duration(Duration::from_millis(number)).to_string(),
+        }
+    }
+
+    fn to_toml(self, number: u64) -> String {
+        match (self, binary(number)) {
+            (Self::Count, _) | (Self::Bytes, (_, "")) => grouped(number),
+            _ => format!("\"{}\"", self.show(number)),
+        }
+    }
+}
+
+/// Whether the sum of the times in `text` stays far from what a `Duration` can hold. `humantime`
+/// (2.4) panics where the nanoseconds carry over into a number of seconds that is at its end.
+fn is_bounded(text: &str) -> bool {
+    let digits = |part: &str| part.bytes().filter(u8::is_ascii_digit).count();
+    text.len() <= 60
+        && text
+            .split(char::is_alphabetic)
+            .all(|part| digits(part) <= 9)
+}
+
+/// `bytes` in the largest binary unit that divides it.
+fn binary(bytes: u64) -> (u64, &'static str) {
+    for (shift, unit) in [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")] {
+        if bytes != 0 && bytes.trailing_zeros() >= shift {
+            return (bytes >> shift, unit);
+        }
+    }
+    (bytes, "")
+}
+
+/// As TOML lets one write it: `1_000_000`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push('_');
+        }
+        out.push(digit);
+    }
+    out
+}

@@ -1,0 +1,184 @@
+//! Wherry, an MQTT broker, on smol.
+//!
+//! This library is what the `wherry-smol` binary consists of, for programs that want a broker
+//! inside:
+//!
+//! ```
+//! use std::thread;
+//! use wherry_smol::{Server, Settings};
+//!
+//! let settings = Settings {
+//!     listen: vec!["tcp://127.0.0.1:0".parse()?],
+//!     ..Settings::default()
+//! };
+//! let server = Server::bind(&settings)?;
+//! println!("clients may connect to {:?}", server.local_addrs());
+//! let handle = server.handle();
+//! let broker = thread::spawn(move || server.run(std::future::pending()));
+//!
+//! // … until the program ends:
+//! handle.stop();
+//! let counters = broker.join().expect("the broker does not panic")?;
+//! assert_eq!(counters.connections_opened, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A broker runs on a thread of its own. The reactor that it waits in is the one that async-io has
+//! for the whole process, so what else the program does with async-io may run on that thread too.
+
+mod listener;
+mod shard;
+pub mod signal;
+mod socket;
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use thiserror::Error;
+use wherry_host::auth::AllowAll;
+use wherry_host::core::Config;
+use wherry_host::listen::{self, ListenError};
+use wherry_host::mailbox::{Mail, Mailbox};
+use wherry_host::report;
+use wherry_host::shard::Shard;
+
+pub use wherry_host as host;
+pub use wherry_host::config::Settings;
+pub use wherry_host::core::Counters;
+pub use wherry_host::shard::Handle;
+
+use listener::Listener;
+use shard::ShardFuture;
+
+/// A broker that has its sockets and does not run yet.
+#[derive(Debug)]
+pub struct Server {
+    listeners: Vec<listen::Listener>,
+    config: Config,
+    mailbox: Arc<Mailbox<Mail>>,
+    shutdown_timeout: Duration,
+}
+
+/// Why a broker does not run.
+#[derive(Debug, Error)]
+pub enum ServerError {
+    /// A listener could not be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The system did not give what the reactor needs.
+    #[error("cannot start: {0}")]
+    Reactor(#[from] io::Error),
+}
+
+impl Server {
+    /// Opens the listeners. Clients may connect from now on; they are served once it runs.
+    ///
+    /// # Errors
+    ///
+    /// If one of the listeners cannot be opened.
+    pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
+        Ok(Self {
+            listeners: listen::open_all(&settings.listen)?,
+            config: settings.broker.clone(),
+            mailbox: Arc::new(Mailbox::new()),
+            shutdown_timeout: settings.shutdown_timeout,
+        })
+    }
+
+    /// The addresses that clients may connect to.
+    pub fn local_addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().map(|one| one.local).collect()
+    }
+
+    /// What stops this broker while it runs.
+    pub fn handle(&self) -> Handle {
+        Handle::new(self.mailbox.clone())
+    }
+
+    /// Runs the broker on this thread until it has stopped: because `shutdown` resolved, or because
+    /// of [`Handle::stop`]. Returns what it has counted.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not give what the reactor needs.
+    pub fn run(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        let counters = async_io::block_on(self.serve(shutdown))?;
+        report::log_counters(&counters);
+        Ok(counters)
+    }
+
+    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        let handle = self.handle();
+        let mut shutdown = pin!(shutdown);
+        let bell = poll_fn(|context| Poll::Ready(Bell::new(context.waker()))).await;
+        let waker = Waker::from(bell.clone());
+        // What `shutdown` sets up when it is first polled, handlers of signals for one, is there
+        // before anybody is told that the broker is.
+        let mut is_stopping = shutdown
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready();
+        listen::announce(&self.listeners);
+        let listeners: io::Result<_> = self.listeners.into_iter().map(Listener::new).collect();
+        let shard = ShardFuture::new(Shard::new(
+            self.config,
+            listeners?,
+            Arc::new(AllowAll),
+            self.mailbox,
+            self.shutdown_timeout,
+        ));
+        if is_stopping {
+            handle.stop();
+        }
+        let mut shard = pin!(shard);
+        poll_fn(|context| {
+            if !is_stopping && bell.has_rung() {
+                let mut context = Context::from_waker(&waker);
+                is_stopping = shutdown.as_mut().poll(&mut context).is_ready();
+                if is_stopping {
+                    handle.stop();
+                }
+            }
+            shard.as_mut().poll(context).map(Ok)
+        })
+        .await
+    }
+}
+
+/// Tells which of two futures that are polled together was woken. Without it, what waits for a
+/// signal would be polled in every turn of the shard, and that is a system call.
+#[derive(Debug)]
+struct Bell {
+    rung: AtomicBool,
+    both: Waker,
+}
+
+impl Bell {
+    fn new(both: &Waker) -> Arc<Self> {
+        Arc::new(Self {
+            rung: AtomicBool::new(false),
+            both: both.clone(),
+        })
+    }
+
+    fn has_rung(&self) -> bool {
+        self.rung.swap(false, Ordering::Acquire)
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.rung.store(true, Ordering::Release);
+        self.both.wake_by_ref();
+    }
+}

@@ -1,0 +1,149 @@
+//! What `wherry` does besides being a broker, and the configuration as a person meets it.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "clippy takes only functions marked as tests for tests, not what supports them"
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+fn wherry(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_wherry"));
+    command.args(arguments);
+    command
+}
+
+/// Exit code, standard output and standard error.
+fn outcome(mut command: Command) -> (Option<i32>, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn file(name: &str, text: &str) -> String {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fs::write(&path, text).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_check_tells_what_would_be_listened_on() {
+    let path = file("good.toml", "listen = [\"0.0.0.0:1883\", \"[::1]:1\"]\n");
+    let good = |end: &str| {
+        let line = format!("{path} is good; the broker would listen on {end}\n");
+        (Some(0), line, String::new())
+    };
+    let check = wherry(&["check", "-c", &path]);
+    assert_eq!(outcome(check), good("tcp://0.0.0.0:1883, tcp://[::1]:1"));
+    let mut check = wherry(&["check", "--config", &path]);
+    check.env("WHERRY_LISTEN", "localhost:2");
+    assert_eq!(outcome(check), good("tcp://localhost:2"));
+    let mut check = wherry(&["check", "--config", &path, "-p", "3"]);
+    check.env("WHERRY_LISTEN", "localhost:2");
+    assert_eq!(outcome(check), good("tcp://127.0.0.1:3"));
+}
+
+#[test]
+fn without_a_file_there_are_the_defaults() {
+    assert_eq!(
+        outcome(wherry(&["check"])),
+        (
+            Some(0),
+            "the configuration is good; the broker would listen on tcp://127.0.0.1:1883\n"
+                .to_owned(),
+            String::new()
+        )
+    );
+}
+
+#[test]
+fn mistakes_are_told_and_nothing_is_started() {
+    let path = file(
+        "bad.toml",
+        "[limits]\n\nmax_conections = 5\nmax_topic_levels = 129\n",
+    );
+    let told = format!(
+        "{path}:3: limits.max_conections: unknown key. Did you mean `max_connections`?\n\
+         {path}:4: limits.max_topic_levels: 129 is out of range. It takes a whole number from 1 \
+         to 128.\n\
+         WHERRY_LOG_LEVLE: unknown variable. Did you mean WHERRY_LOG_LEVEL?\n"
+    );
+    for arguments in [vec!["check", "-c", &path], vec!["-c", &path, "-p", "0"]] {
+        let mut command = wherry(&arguments);
+        command.env("WHERRY_LOG_LEVLE", "debug");
+        let expected = (Some(1), String::new(), told.clone());
+        assert_eq!(outcome(command), expected, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_file_full_of_mistakes_does_not_fill_the_screen() {
+    let path = file("endless.toml", &"?\n".repeat(1000));
+    let (code, _, told) = outcome(wherry(&["check", "-c", &path]));
+    assert_eq!(code, Some(1));
+    assert_eq!(told.lines().count(), 21, "{told}");
+    let last = told.lines().last().unwrap();
+    assert!(
+        last.starts_with("… and ") && last.ends_with(" more"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_told() {
+    let (code, _, told) = outcome(wherry(&["--config", "no/such.toml"]));
+    assert_eq!(code, Some(1));
+    assert_eq!(
+        told,
+        "no/such.toml: there is no such file. Give its path with --config FILE.\n"
+    );
+}
+
+#[test]
+fn the_log_says_which_file_was_read_and_may_be_json() {
+    let path = file(
+        "json.toml",
+        "listen = \"127.0.0.1:0\"\nlog.format = \"json\"\n",
+    );
+    let mut broker = wherry(&["-c", &path])
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(broker.stderr.take().unwrap()).lines();
+    let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    for line in &lines {
+        assert!(line.starts_with("{\"timestamp\":\""), "{line}");
+        assert!(line.contains("\",\"level\":\"INFO\",\"message\":\""));
+        assert!(line.ends_with("\"}"), "{line}");
+    }
+    let read = format!("\"configuration read from {path}\"");
+    assert!(lines[0].contains(&read), "{lines:?}");
+    assert!(lines[1].contains("\"listening on tcp://127.0.0.1:"));
+}
+
+#[test]
+fn the_health_of_a_broker_is_told() {
+    let mut broker = wherry(&["-p", "0"]).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(broker.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    let (_, address) = line.split_once("listening on tcp://").unwrap();
+    let well = outcome(wherry(&["health", address]));
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+    let told = format!("the broker at tcp://{address} is well\n");
+    assert_eq!(well, (Some(0), told, String::new()));
+
+    let (code, said, told) = outcome(wherry(&["health", address]));
+    assert_eq!((code, said.as_str()), (Some(1), ""));
+    let start = format!("cannot connect to tcp://{address}: ");
+    assert!(told.starts_with(&start), "{told}");
+}
