@@ -193,6 +193,13 @@ pub(super) static KEYS: &[Key] = &[
         "How many subscriptions one session may hold.",
     ),
     limit(
+        "max_subscription_bytes",
+        Unit::Bytes,
+        (1, TIB),
+        |settings| &mut settings.broker.max_subscription_bytes,
+        "How many bytes the filters of one client may have together.",
+    ),
+    limit(
         "max_retained_messages",
         Unit::Count,
         (0, BILLION),

@@ -154,6 +154,12 @@ const ROWS: &[Row<'static>] = &[
         &["0", "1_000_000_001"],
     ),
     (
+        "limits.max_subscription_bytes",
+        |settings| settings.broker.max_subscription_bytes as u128,
+        &[("1", 1), ("\"1 TiB\"", 1024 * GIB)],
+        &["0", "\"2 TiB\""],
+    ),
+    (
         "limits.max_retained_messages",
         |settings| settings.broker.max_retained as u128,
         &[("0", 0), ("1_000_000_000", 1_000_000_000)],
