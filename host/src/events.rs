@@ -16,6 +16,20 @@ const REFUSALS_PER_SECOND: u32 = 10;
 /// How much of a string that a client chose is shown.
 const SHOWN_CHARS: usize = 128;
 
+/// Logs a line about a client: a sentence for people, and for programs the client's identifier, both
+/// addresses and what else the line is about as fields, which only JSON shows.
+macro_rules! line {
+    ($level:ident, $event:expr, { $($field:tt)* }, $($sentence:tt)+) => {
+        $level!(
+            client_id = $event.client_id.as_deref(),
+            remote = %Address($event.origin.remote),
+            local = %Address($event.origin.local),
+            $($field)*
+            $($sentence)+
+        )
+    };
+}
+
 /// Logs events, and not too many of those that anybody can cause.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
@@ -44,66 +58,69 @@ impl EventLog {
     }
 
     pub(crate) fn log(&mut self, event: &Event) {
+        let who = Who(event);
         match &event.kind {
             EventKind::Connected {
                 version,
                 username,
                 clean_start,
                 keep_alive,
-            } => info!(
-                "{} connected with {version}{}, {}, keep-alive {keep_alive} s",
-                Who(event),
+            } => line!(
+                info,
+                event,
+                { username = username.as_deref(), version = %version, },
+                "{who} connected with {version}{}, {}, keep-alive {keep_alive} s",
                 User(username.as_deref()),
-                if *clean_start {
-                    "clean start"
-                } else {
-                    "session kept"
-                },
+                if *clean_start { "clean start" } else { "asking for its session" },
             ),
-            EventKind::Disconnected {
-                admitted: true,
-                cause,
-            } if is_ordinary(cause) => info!("{} disconnected: {cause}", Who(event)),
-            EventKind::Disconnected {
-                admitted: true,
-                cause,
-            } => self.limited(|| warn!("{} disconnected: {cause}", Who(event))),
-            EventKind::Disconnected {
-                admitted: false,
-                cause,
-            } if is_ordinary(cause) => {
-                // Port scanners and health checks.
-                debug!("{} left before it was let in: {cause}", Who(event));
-            }
-            EventKind::Disconnected {
-                admitted: false,
-                cause,
-            } => self.limited(|| warn!("{} was not let in: {cause}", Who(event))),
+            EventKind::Disconnected { admitted, cause } => self.ended(event, *admitted, cause),
             EventKind::PublishRefused { topic, reason } => self.limited(|| {
-                warn!(
-                    "{}: publish to {} refused: {reason}",
-                    Who(event),
-                    Quoted(topic)
+                line!(
+                    warn,
+                    event,
+                    { topic = &**topic, cause = %reason, },
+                    "{who}: publish to {} refused: {reason}",
+                    Quoted(topic),
                 );
             }),
             EventKind::SubscribeRefused {
                 filter,
                 reason,
                 error,
-            } => self.limited(|| match error {
-                Some(error) => warn!(
-                    "{}: subscription to {} refused: {reason}: {error}",
-                    Who(event),
-                    Quoted(filter)
-                ),
-                None => warn!(
-                    "{}: subscription to {} refused: {reason}",
-                    Who(event),
-                    Quoted(filter)
-                ),
+            } => self.limited(|| {
+                let why = error.map_or(String::new(), |error| format!(": {error}"));
+                line!(
+                    warn,
+                    event,
+                    { filter = &**filter, cause = %reason, },
+                    "{who}: subscription to {} refused: {reason}{why}",
+                    Quoted(filter),
+                );
             }),
             EventKind::SlowConsumer => self.limited(|| {
-                warn!("{} reads too slowly and loses QoS 0 messages", Who(event));
+                line!(
+                    warn,
+                    event,
+                    {},
+                    "{who} reads too slowly and loses QoS 0 messages"
+                );
+            }),
+        }
+    }
+
+    fn ended(&mut self, event: &Event, admitted: bool, cause: &Cause) {
+        let who = Who(event);
+        match (admitted, is_ordinary(cause)) {
+            (true, true) => line!(info, event, { cause = %cause, }, "{who} disconnected: {cause}"),
+            (true, false) => self.limited(|| {
+                line!(warn, event, { cause = %cause, }, "{who} disconnected: {cause}");
+            }),
+            // Port scanners and health checks.
+            (false, true) => {
+                line!(debug, event, { cause = %cause, }, "{who} left before it was let in: {cause}");
+            }
+            (false, false) => self.limited(|| {
+                line!(warn, event, { cause = %cause, }, "{who} was not let in: {cause}");
             }),
         }
     }

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format;
 
 /// How to log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +68,13 @@ pub fn set_up(log: Log) {
         Format::Text => {
             let colours = io::stderr().is_terminal()
                 && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-            tracing::subscriber::set_global_default(lines.with_ansi(colours).finish())
+            // The sentence says it all; fields are for programs.
+            let sentence = format::debug_fn(|line, field, value| match field.name() {
+                "message" => write!(line, "{value:?}"),
+                _ => Ok(()),
+            });
+            let lines = lines.fmt_fields(sentence).with_ansi(colours);
+            tracing::subscriber::set_global_default(lines.finish())
         }
         Format::Json => {
             let lines = lines.json().flatten_event(true);

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Action, Broker, Cause, Event, EventKind};
 use crate::connection::{Closed, ConnectionId, Input, Stage};
-use crate::packet::{Disconnect, Packet, Properties, Property, ProtocolVersion};
+use crate::packet::{Disconnect, Packet, ProtocolVersion};
 use crate::session::SessionId;
 
 impl Broker {
@@ -80,18 +80,9 @@ impl Broker {
         let Some(reason) = cause.reason_code() else {
             return;
         };
-        let why = match cause {
-            Cause::Protocol(error) => Some(Property::ReasonString(error.what)),
-            _ => None,
-        };
-        let told = |properties| Packet::Disconnect(Disconnect { reason, properties });
-        let in_words = told(Properties::from_slice(why.as_slice()));
-        // [MQTT-3.14.2-3] A packet that the words would make too large goes without them.
-        if self.fits(id, &in_words) {
-            self.send(id, &in_words);
-        } else {
-            self.send(id, &told(Properties::EMPTY));
-        }
+        self.send_with_words(id, cause.words(), |properties| {
+            Packet::Disconnect(Disconnect { reason, properties })
+        });
     }
 
     /// Takes a connection out of its stage into the last one, counts why, and returns the session

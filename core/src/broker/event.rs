@@ -118,6 +118,29 @@ impl Cause {
     }
 }
 
+impl Cause {
+    /// Why, in words that are good for the client as well; `None` where there is more to say than
+    /// fixed words, or nobody to say it to.
+    pub fn words(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Protocol(error) => error.what,
+            Self::ConnectTimeout => "no complete CONNECT in time",
+            Self::KeepAliveTimeout => "nothing heard within the keep-alive",
+            Self::WriteTimeout => "took no byte of what waits for it in time",
+            Self::TakenOver => "same client identifier connected again",
+            Self::Shutdown => "broker is stopping",
+            Self::Kicked => "ended by an administrator",
+            Self::ClientDisconnect(_)
+            | Self::EndOfStream
+            | Self::SocketError
+            | Self::PacketTooLarge { .. }
+            | Self::Topic(_)
+            | Self::Refused(_)
+            | Self::NotSupported(_) => return None,
+        })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -135,14 +158,14 @@ impl fmt::Display for Cause {
                 )
             }
             Self::Topic(error) => write!(f, "{error}"),
-            Self::ConnectTimeout => f.write_str("no complete CONNECT in time"),
-            Self::KeepAliveTimeout => f.write_str("nothing heard within the keep-alive"),
-            Self::WriteTimeout => f.write_str("took no byte of what waits for it in time"),
-            Self::TakenOver => f.write_str("same client identifier connected again"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::NotSupported(reason) => write!(f, "not offered here: {reason}"),
-            Self::Shutdown => f.write_str("broker is stopping"),
-            Self::Kicked => f.write_str("ended by an administrator"),
+            Self::ConnectTimeout
+            | Self::KeepAliveTimeout
+            | Self::WriteTimeout
+            | Self::TakenOver
+            | Self::Shutdown
+            | Self::Kicked => f.write_str(self.words().unwrap_or_default()),
         }
     }
 }

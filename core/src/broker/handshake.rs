@@ -67,6 +67,12 @@ impl Broker {
                 .as_ref()
                 .map(|will| Box::new(Will::from_packet(will))),
         };
+        // A client that could not even be told that it is let in.
+        if !self.fits(id, &welcome(&self.terms(&handshake))) {
+            let reason = ReasonCode::PacketTooLarge;
+            self.refuse_connect(id, reason, None);
+            return Err(Cause::Refused(reason));
+        }
         if let Some(connection) = self.connections.get_mut(id) {
             connection.stage = Stage::Authenticating(Box::new(handshake));
             connection.since = self.now;
@@ -125,16 +131,13 @@ impl Broker {
         {
             self.end(old.connection, Cause::TakenOver);
         }
+        let keep_alive = self.granted_keep_alive(&handshake);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
         connection.since = self.now;
-        connection.keep_alive = granted_keep_alive(
-            handshake.keep_alive,
-            self.config.max_keep_alive.map(NonZeroU16::get),
-        );
+        connection.keep_alive = keep_alive;
         let version = connection.version;
-        let keep_alive = connection.keep_alive;
         let origin = connection.origin.clone();
         let session = self.sessions.insert(Session {
             connection: id,
@@ -150,7 +153,10 @@ impl Broker {
         self.clients
             .insert(Arc::clone(&handshake.client_id), session);
         self.out.counters.clients_admitted += 1;
-        self.send_connack(id, &handshake, keep_alive);
+        {
+            let terms = self.terms(&handshake);
+            self.send(id, &welcome(&terms));
+        }
         let handshake = *handshake;
         if let Some(session) = self.sessions.get_mut(session) {
             session.will = handshake.will;
@@ -189,28 +195,21 @@ impl Broker {
 
     /// CONNACK with a refusal. [MQTT-3.2.2-6]: session present is 0.
     fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, what: Option<&str>) {
-        let why = what.map(Property::ReasonString);
-        let refusal = |properties| {
+        self.send_with_words(id, what, |properties| {
             Packet::ConnAck(ConnAck {
                 session_present: false,
                 reason,
                 properties,
             })
-        };
-        let in_words = refusal(Properties::from_slice(why.as_slice()));
-        // [MQTT-3.2.2-19] A packet that the words would make too large goes without them.
-        if self.fits(id, &in_words) {
-            self.send(id, &in_words);
-        } else {
-            self.send(id, &refusal(Properties::EMPTY));
-        }
+        });
     }
 
-    fn send_connack(&mut self, id: ConnectionId, handshake: &Handshake, keep_alive: u16) {
-        let mut properties: heapless::Vec<Property<'_>, 8> = heapless::Vec::new();
+    /// What CONNACK tells a client that is let in.
+    fn terms<'a>(&self, handshake: &'a Handshake) -> heapless::Vec<Property<'a>, 8> {
+        let mut terms = heapless::Vec::new();
         let mut add = |property| {
             // There are fewer kinds of them below than places.
-            let _ = properties.push(property);
+            let _ = terms.push(property);
         };
         if handshake.session_expiry > 0 {
             add(Property::SessionExpiryInterval(0));
@@ -223,15 +222,20 @@ impl Broker {
             add(Property::AssignedClientIdentifier(&handshake.client_id));
         }
         add(Property::SharedSubscriptionAvailable(false));
+        let keep_alive = self.granted_keep_alive(handshake);
         if keep_alive != handshake.keep_alive {
             add(Property::ServerKeepAlive(keep_alive));
         }
-        let packet = Packet::ConnAck(ConnAck {
-            session_present: false,
-            reason: ReasonCode::Success,
-            properties: Properties::from_slice(&properties),
-        });
-        self.send(id, &packet);
+        terms
+    }
+
+    /// The keep-alive in force: what the client asked for, or the maximum if that is less or if it
+    /// asked for none.
+    fn granted_keep_alive(&self, handshake: &Handshake) -> u16 {
+        match self.config.max_keep_alive.map(NonZeroU16::get) {
+            Some(maximum) if handshake.keep_alive == 0 || handshake.keep_alive > maximum => maximum,
+            _ => handshake.keep_alive,
+        }
     }
 
     fn set_version(&mut self, id: ConnectionId, version: ProtocolVersion) {
@@ -257,13 +261,13 @@ impl Broker {
 /// The highest QoS that is kept, so far.
 pub(super) const MAXIMUM_QOS: QoS = QoS::AtMostOnce;
 
-/// The keep-alive in force: what the client asked for, or the maximum if that is less or if it
-/// asked for none.
-fn granted_keep_alive(asked: u16, maximum: Option<u16>) -> u16 {
-    match maximum {
-        Some(maximum) if asked == 0 || asked > maximum => maximum,
-        _ => asked,
-    }
+/// CONNACK for a client that is let in.
+fn welcome<'a>(terms: &'a [Property<'a>]) -> Packet<'a> {
+    Packet::ConnAck(ConnAck {
+        session_present: false,
+        reason: ReasonCode::Success,
+        properties: Properties::from_slice(terms),
+    })
 }
 
 /// Topics that clients cannot publish to: what the broker itself says, and names that could never

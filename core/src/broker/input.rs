@@ -3,8 +3,8 @@
 use super::{Action, Broker, Cause};
 use crate::connection::{ConnectionId, Paused, Stage};
 use crate::packet::{
-    Ack, Disconnect, FixedHeader, Packet, PacketType, Properties, ProtocolError, ProtocolVersion,
-    Publish, ReasonCode, Sender,
+    Ack, Disconnect, FixedHeader, Packet, PacketType, Properties, Property, ProtocolError,
+    ProtocolVersion, Publish, ReasonCode, Sender,
 };
 
 impl Broker {
@@ -253,6 +253,23 @@ impl Broker {
         self.out.actions.push_back(Action::Resume(id));
         self.parse_kept(id);
         self.set_timer(id);
+    }
+
+    /// Sends a packet with a reason string, or, if that would make it larger than the client takes,
+    /// without ([MQTT-3.2.2-19], [MQTT-3.14.2-3]).
+    pub(super) fn send_with_words(
+        &mut self,
+        id: ConnectionId,
+        words: Option<&str>,
+        packet: impl Fn(Properties<'_>) -> Packet<'_>,
+    ) {
+        let words = words.map(Property::ReasonString);
+        let in_words = packet(Properties::from_slice(words.as_slice()));
+        if self.fits(id, &in_words) {
+            self.send(id, &in_words);
+        } else {
+            self.send(id, &packet(Properties::EMPTY));
+        }
     }
 
     /// Whether a packet is small enough for the client of a connection.

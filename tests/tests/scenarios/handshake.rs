@@ -310,3 +310,23 @@ fn a_connect_above_its_own_limit_is_refused_before_it_is_held() {
     assert!(world.is_closed(client));
     assert_eq!(world.broker.counters().ended_packet_too_large, 1);
 }
+
+#[test]
+fn a_client_that_connack_is_too_large_for_is_refused_before_anyone_is_taken_over() {
+    // [MQTT-3.1.2-24]
+    let mut world = World::default();
+    let first = world.connect(Version::V5, "a");
+    let tiny = world.dial(Version::V5);
+    let properties = wire::Properties::new().with(id::MAXIMUM_PACKET_SIZE, Value::Four(10));
+    let connect = wire::connect(Version::V5)
+        .client_id("a")
+        .properties(properties);
+    world.send(tiny, connect.bytes());
+    assert_eq!(
+        world.expect(tiny, kind::CONNACK).connack(Version::V5).code,
+        0x95
+    );
+    assert!(world.is_closed(tiny));
+    world.send(first, wire::PINGREQ);
+    world.expect(first, kind::PINGRESP);
+}
