@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -35,6 +36,15 @@ impl BinaryUnderTest {
             Command::new(self.path)
                 .args(["-l", FREE_PORT])
                 .args(arguments),
+        )
+    }
+
+    /// Starts a broker on a free port under a supervisor that wants to be told at this socket.
+    pub fn start_supervised(&self, socket: &Path) -> Broker {
+        Broker::start(
+            Command::new(self.path)
+                .args(["-l", FREE_PORT])
+                .env("NOTIFY_SOCKET", socket),
         )
     }
 
@@ -219,12 +229,17 @@ impl Broker {
         ticks(11) + ticks(12)
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        let pid = Pid::from_child(&self.process);
+        kill_process(pid, signal).expect("the process lives");
+    }
+
     /// Asks it to end, as a supervisor would, and returns at once. Asks only once: a second signal
     /// would mean that it is in a hurry.
     pub fn terminate(&mut self) {
         if !self.terminated {
-            let pid = Pid::from_child(&self.process);
-            kill_process(pid, Signal::TERM).expect("the process lives");
+            self.signal(Signal::TERM);
             self.terminated = true;
         }
     }

@@ -90,7 +90,9 @@ macro_rules! suite {
                 bad_arguments_are_named
                 address_in_use_is_told
                 several_listeners
-                a_full_file_table_is_survived;
+                a_full_file_table_is_survived
+                a_second_signal_ends_it_at_once
+                a_supervisor_is_told;
             retained:
                 retained_messages_are_set_replaced_and_cleared
                 retained_messages_pass_live_unmarked

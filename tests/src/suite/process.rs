@@ -2,7 +2,11 @@
 
 use std::io::{ErrorKind, Read};
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
+use std::{env, fs, process};
+
+use rustix::process::Signal;
 
 use crate::PATIENCE;
 use crate::broker::{BinaryUnderTest, run_to_end};
@@ -135,4 +139,38 @@ pub fn a_full_file_table_is_survived(binary: &BinaryUnderTest) {
     }
     first.ping();
     assert!(broker.stop().status.success());
+}
+
+/// A second signal ends it at once, with the code that a shell would report.
+pub fn a_second_signal_ends_it_at_once(binary: &BinaryUnderTest) {
+    for (second, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mut broker = binary.start_with(&["--shutdown-timeout", "3600"]);
+        let _staying = Client::connect(&broker, Version::V5, "staying");
+        broker.terminate();
+        let told = broker.wait_for_log("a second one ends the broker at once", PATIENCE);
+        assert!(told.is_some(), "nobody is told what a second signal does");
+        broker.signal(second);
+        assert_eq!(broker.stop().status.code(), Some(code));
+    }
+}
+
+/// A supervisor that wants to know hears when clients may come, and when they must go.
+pub fn a_supervisor_is_told(binary: &BinaryUnderTest) {
+    let name = binary.path.replace('/', "-");
+    let path = env::temp_dir().join(format!("{}{name}", process::id()));
+    let socket = UnixDatagram::bind(&path).expect("a folder for temporary files");
+    let timeout = socket.set_read_timeout(Some(PATIENCE));
+    timeout.expect("it is not zero");
+    let hear = || {
+        let mut message = [0; 64];
+        let count = socket.recv(&mut message).expect("something is said");
+        String::from_utf8_lossy(&message[..count]).into_owned()
+    };
+    let mut broker = binary.start_supervised(&path);
+    assert_eq!(hear(), "READY=1\n");
+    Client::connect(&broker, Version::V5, "early").ping();
+    broker.terminate();
+    assert_eq!(hear(), "STOPPING=1\n");
+    assert!(broker.stop().status.success());
+    fs::remove_file(path).expect("it is ours");
 }
