@@ -108,7 +108,7 @@ impl Server {
     ///
     /// If the system does not give what the reactor needs.
     pub fn run(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
-        let counters = async_io::block_on(self.serve(shutdown))?;
+        let counters = smol::block_on(self.serve(shutdown))?;
         report::log_counters(&counters);
         Ok(counters)
     }

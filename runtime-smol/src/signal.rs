@@ -3,7 +3,7 @@
 use std::{process, thread};
 
 use async_signal::{Signal, Signals};
-use futures_lite::StreamExt;
+use smol::stream::StreamExt;
 use tracing::{error, info, warn};
 
 /// Resolves at the first SIGINT or SIGTERM. From then on, a second one ends the process at once,
@@ -23,7 +23,7 @@ pub async fn stop_requested() {
     );
     // A thread, since there is no executor; and it is there even if the broker should hang.
     thread::spawn(move || {
-        let second = async_io::block_on(next(&mut signals));
+        let second = smol::block_on(next(&mut signals));
         warn!("{} received again: ending at once", name(second));
         process::exit(128 + second as i32);
     });
