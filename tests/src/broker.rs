@@ -39,6 +39,15 @@ impl BinaryUnderTest {
         )
     }
 
+    /// Starts a broker on a free port with these variables in its environment.
+    pub fn start_with_variables(&self, variables: &[(&str, &str)]) -> Broker {
+        Broker::start(
+            Command::new(self.path)
+                .args(["-l", FREE_PORT])
+                .envs(variables.iter().copied()),
+        )
+    }
+
     /// Starts a broker on a free port under a supervisor that wants to be told at this socket.
     pub fn start_supervised(&self, socket: &Path) -> Broker {
         Broker::start(

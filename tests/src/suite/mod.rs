@@ -3,6 +3,7 @@
 //! Clause identifiers stand beside each promise; without a version they are those of MQTT 5.
 
 pub mod attacks;
+pub mod commands;
 pub mod connect;
 pub mod message;
 pub mod process;
@@ -53,6 +54,14 @@ macro_rules! suite {
                 a23_strings_that_are_none
                 a24_a_subscriber_that_does_not_read
                 a32_random_streams;
+            commands:
+                a_check_tells_what_would_be_listened_on
+                without_a_file_there_are_the_defaults
+                mistakes_are_told_and_nothing_is_started
+                a_file_full_of_mistakes_does_not_fill_the_screen
+                a_missing_file_is_told
+                the_log_says_which_file_was_read_and_may_be_json
+                the_health_of_a_broker_is_told;
             connect:
                 connect_is_accepted
                 connack_says_what_is_offered
@@ -92,7 +101,10 @@ macro_rules! suite {
                 several_listeners
                 a_full_file_table_is_survived
                 a_second_signal_ends_it_at_once
-                a_supervisor_is_told;
+                a_supervisor_is_told
+                limits_from_the_environment_hold
+                at_the_end_wills_are_published_and_clients_told
+                a_client_that_stays_does_not_delay_the_end;
             retained:
                 retained_messages_are_set_replaced_and_cleared
                 retained_messages_pass_live_unmarked

@@ -12,7 +12,7 @@ use crate::PATIENCE;
 use crate::broker::{BinaryUnderTest, run_to_end};
 use crate::client::{Client, Next};
 use crate::suite::versions;
-use crate::wire::Version;
+use crate::wire::{Value, Version, Will, connect, id};
 
 /// `--help` and `--version` say what they should and succeed.
 pub fn help_and_version(binary: &BinaryUnderTest) {
@@ -78,7 +78,7 @@ pub fn several_listeners(binary: &BinaryUnderTest) {
     let mut clients: Vec<Client> = Vec::new();
     for (address, version) in addresses.into_iter().zip(versions()) {
         let mut client = Client::dial_address(address, version);
-        let connect = crate::wire::connect(version).client_id(format!("{version:?}"));
+        let connect = connect(version).client_id(format!("{version:?}"));
         client.send(connect.bytes());
         client.expect_connack(0);
         client.subscribe("everywhere");
@@ -126,7 +126,7 @@ pub fn a_full_file_table_is_survived(binary: &BinaryUnderTest) {
     let start = Instant::now();
     loop {
         let mut client = Client::dial(&broker, Version::V5);
-        let connect = crate::wire::connect(Version::V5).client_id("late").bytes();
+        let connect = connect(Version::V5).client_id("late").bytes();
         client.throw(&connect, connect.len());
         if matches!(client.receive(), Next::Packet(_)) {
             client.ping();
@@ -173,4 +173,50 @@ pub fn a_supervisor_is_told(binary: &BinaryUnderTest) {
     assert_eq!(hear(), "STOPPING=1\n");
     assert!(broker.stop().status.success());
     fs::remove_file(path).expect("it is ours");
+}
+
+/// Limits that the environment sets hold for clients, and they are told.
+pub fn limits_from_the_environment_hold(binary: &BinaryUnderTest) {
+    let broker = binary.start_with_variables(&[
+        ("WHERRY_LIMITS_MAX_KEEP_ALIVE", "7s"),
+        ("WHERRY_LIMITS_MAX_PACKET_SIZE", "1 KiB"),
+    ]);
+    let mut client = Client::dial(&broker, Version::V5);
+    client.send(connect(Version::V5).client_id("told").bytes());
+    let connack = client.expect_connack(0);
+    let told = |name| connack.property(name);
+    assert_eq!(told(id::SERVER_KEEP_ALIVE), Some(&Value::Two(7)));
+    assert_eq!(told(id::MAXIMUM_PACKET_SIZE), Some(&Value::Four(1024)));
+    client.send([0x30, 0xff, 0x07]);
+    client.expect_end(0x95);
+}
+
+/// At a graceful end wills reach those who are still there, and everybody is told why it ends.
+pub fn at_the_end_wills_are_published_and_clients_told(binary: &BinaryUnderTest) {
+    let mut broker = binary.start();
+    let mut watcher = Client::connect(&broker, Version::V5, "watcher");
+    watcher.subscribe("will");
+    let will = connect(Version::V5)
+        .client_id("willing")
+        .will(Will::new("will", "bye"));
+    let (mut willing, _) = Client::connect_with(&broker, &will);
+    broker.terminate();
+    watcher.expect_publish("will", "bye", false);
+    for client in [&mut watcher, &mut willing] {
+        client.expect_end(0x8b);
+    }
+    drop((watcher, willing));
+    let stopped = broker.stop();
+    assert!(stopped.status.success());
+    assert_eq!(stopped.counter("wills_published"), 1);
+}
+
+/// A client that does not close its side does not keep the broker from ending.
+pub fn a_client_that_stays_does_not_delay_the_end(binary: &BinaryUnderTest) {
+    let mut broker = binary.start_with(&["--shutdown-timeout", "0"]);
+    let _staying = Client::connect(&broker, Version::V5, "staying");
+    broker.terminate();
+    let told = broker.wait_for_log("connections that did not end in time: 1", PATIENCE);
+    assert!(told.is_some());
+    assert!(broker.stop().status.success());
 }
