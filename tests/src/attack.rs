@@ -130,7 +130,11 @@ pub struct Arena {
 impl Arena {
     /// Starts a broker, lets the bystanders warm it up and notes its memory.
     pub fn new(binary: &BinaryUnderTest) -> Self {
-        let broker = binary.start();
+        Self::around(binary.start())
+    }
+
+    /// The same with a broker that has been started for it.
+    pub fn around(broker: Broker) -> Self {
         let mut bystanders = Bystanders::start(&broker);
         bystanders.wait_for_rounds(3);
         let rss_before = broker.rss_bytes();

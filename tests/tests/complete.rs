@@ -1,7 +1,8 @@
 //! The list of the suite against its functions: one that is not in the list would never run.
+#![allow(clippy::unwrap_used, reason = "test code fails by panicking")]
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[test]
 fn every_test_of_the_suite_is_in_its_list() {
@@ -12,8 +13,8 @@ fn every_test_of_the_suite_is_in_its_list() {
         .map(|line| line.trim().trim_end_matches(';'))
         .collect();
     let mut count = 0;
-    for entry in fs::read_dir(folder).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+    for path in files(&folder) {
+        let text = fs::read_to_string(path).unwrap();
         for line in text.lines() {
             let Some(rest) = line.strip_prefix("pub fn ") else {
                 continue;
@@ -26,4 +27,16 @@ fn every_test_of_the_suite_is_in_its_list() {
         }
     }
     assert!(count > 90, "only {count} tests were found");
+}
+
+/// The files in a folder and in the folders in it.
+fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap();
+    entries
+        .map(|entry| entry.unwrap().path())
+        .flat_map(|path| match path.is_dir() {
+            true => files(&path),
+            false => vec![path],
+        })
+        .collect()
 }
