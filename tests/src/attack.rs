@@ -122,6 +122,8 @@ pub struct Arena {
     bystanders: Bystanders,
     rss_before: u64,
     allowed_growth: u64,
+    /// How much it had grown when it was last looked at.
+    growth: u64,
     counted: BTreeMap<&'static str, u64>,
     promised_lines: Vec<Vec<String>>,
     attacks: u32,
@@ -143,6 +145,7 @@ impl Arena {
             bystanders,
             rss_before,
             allowed_growth: USUAL_GROWTH,
+            growth: 0,
             counted: BTreeMap::new(),
             promised_lines: Vec::new(),
             attacks: 0,
@@ -231,6 +234,7 @@ impl Arena {
         client.disconnect();
         let growth = self.broker.peak_rss_bytes().saturating_sub(self.rss_before);
         let allowed = self.allowed_growth;
+        self.growth = growth;
         assert!(
             growth <= allowed,
             "memory grew by {growth} bytes, {allowed} are allowed"
@@ -273,6 +277,7 @@ impl Arena {
     /// Ends it all: the promises once more, and what was counted.
     pub fn finish(mut self) -> Stopped {
         self.assert_well();
+        eprintln!("memory grew by {} KiB", self.growth >> 10);
         self.bystanders.stop();
         self.assert_logged();
         let stopped = self.broker.stop();

@@ -50,9 +50,17 @@ macro_rules! suite {
                 a7_empty_topics_and_bad_aliases
                 a8_deep_topics_and_filters
                 a9_dollar_names
+                a19_takeover_storm
+                a20_slow_loris
+                a20_slow_loris_by_not_reading
                 a21_extreme_keep_alives
+                a22_thousands_of_user_properties
                 a23_strings_that_are_none
                 a24_a_subscriber_that_does_not_read
+                a27_many_retained_topics
+                a27_filters_without_end
+                a29_will_storm
+                a29_wills_for_each_other
                 a32_random_streams;
             commands:
                 a_check_tells_what_would_be_listened_on
