@@ -54,6 +54,7 @@ pub struct World {
     pub events: Vec<Event>,
     now: Instant,
     sockets: Vec<Socket>,
+    interrupted: bool,
 }
 
 impl Default for World {
@@ -72,6 +73,7 @@ impl World {
             events: Vec::new(),
             now,
             sockets: Vec::new(),
+            interrupted: false,
         }
     }
 
@@ -183,6 +185,8 @@ impl World {
                 if socket.read && !socket.sent.is_empty() && !socket.closed {
                     let bytes = std::mem::take(&mut socket.sent);
                     self.broker.received(socket.id, &bytes);
+                    let next = self.broker.next_deadline();
+                    self.interrupted |= next.is_some_and(|next| next <= self.now);
                     idle = false;
                 }
                 idle &= !self.write(at);
@@ -265,6 +269,16 @@ impl World {
                 }
             }
         }
+    }
+
+    /// Whether the broker has ever put off a part of what bytes asked for until later.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted
+    }
+
+    /// All that was sent to the client and that the scenario has not looked at.
+    pub fn received(&self, client: Client) -> &[u8] {
+        &self.sockets[client.0].received
     }
 
     /// The next packet that the client has got, if there is one.

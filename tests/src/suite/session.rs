@@ -141,7 +141,7 @@ pub fn pings_are_answered(binary: &BinaryUnderTest) {
         let mut client = Client::connect(&broker, version, "ping");
         client.send(PINGREQ.repeat(100));
         for _ in 0..100 {
-            assert_eq!(client.expect_packet(kind::PINGRESP).body, []);
+            assert!(client.expect_packet(kind::PINGRESP).body.is_empty());
         }
         client.ping();
     }

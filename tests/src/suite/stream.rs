@@ -82,7 +82,7 @@ pub fn coalesced_packets_are_answered_in_order(binary: &BinaryUnderTest) {
         for n in 0..100_u16 {
             match n % 4 {
                 0 => assert_eq!(client.expect_any().suback(version).packet_id, n + 1),
-                1 => assert_eq!(client.expect_packet(kind::PINGRESP).body, []),
+                1 => assert!(client.expect_packet(kind::PINGRESP).body.is_empty()),
                 2 => drop(client.expect_publish("heap", n.to_string(), false)),
                 _ => assert_eq!(client.expect_any().unsuback(version).packet_id, n + 1),
             }

@@ -46,9 +46,19 @@ fn a_message_carries_the_identifiers_of_all_subscriptions_that_match() {
     world.publish(client, "a/b", "x");
     let got = world.expect_message(client);
     assert_eq!(got.subscription_identifiers(), [1, 200, 268_435_455]);
-    assert_eq!(world.expect_message(plain).subscription_identifiers(), []);
+    assert!(
+        world
+            .expect_message(plain)
+            .subscription_identifiers()
+            .is_empty()
+    );
     world.publish(client, "x", "x");
-    assert_eq!(world.expect_message(client).subscription_identifiers(), []);
+    assert!(
+        world
+            .expect_message(client)
+            .subscription_identifiers()
+            .is_empty()
+    );
 }
 
 #[test]

@@ -1,5 +1,4 @@
-//! What the fuzz targets do, as plain functions: ordinary builds compile them, and an ordinary test
-//! runs them over the committed corpus.
+//! Arbitrary bytes for the decoder.
 
 use wherry_core::packet::{Packet, ProtocolVersion, Sender};
 

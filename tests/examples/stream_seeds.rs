@@ -1,0 +1,136 @@
+//! Writes the seeds of the fuzz target `stream`: conversations as they happen, as scripts.
+//!
+//! ```text
+//! cargo run -p wherry-tests --example stream_seeds
+//! ```
+
+use std::fs;
+use std::path::Path;
+
+use wherry_tests::fuzz::Script;
+use wherry_tests::wire::{
+    self, PINGREQ, Properties, Value, Version, Will, connect, disconnect, id, publish, subscribe,
+    unsubscribe,
+};
+
+const OUTBOX: u8 = 1;
+const LIMITS: u8 = 2;
+const STOP: u8 = 4;
+
+fn main() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/stream");
+    fs::create_dir_all(&folder).expect("the folder is ours");
+    for version in Version::ALL {
+        let mut name = format!("{version:?}-").to_lowercase();
+        name.retain(|c| c != '_');
+        for (what, script) in conversations(version) {
+            let path = folder.join(format!("{name}{what}"));
+            fs::write(path, script.bytes()).expect("the folder is ours");
+        }
+    }
+}
+
+/// Two clients, of which the first has subscribed to `a/#`.
+fn pair(version: Version, ways: u8) -> Script {
+    let filters = [("a/#", 0), ("+/b", 0)];
+    Script::new(ways)
+        .send(0, connect(version).client_id("s").bytes())
+        .send(0, subscribe(version, 1, &filters))
+        .send(1, connect(version).client_id("p").bytes())
+}
+
+fn conversations(version: Version) -> Vec<(&'static str, Script)> {
+    let to = |topic: &str, payload: &str| publish(version, topic, payload);
+    let will = Will::new("a/will", "gone");
+    let mortal = connect(version).client_id("m").keep_alive(5).will(will);
+    let talk = [
+        subscribe(version, 7, &[("t", 0)]),
+        to("t", "1").bytes(),
+        PINGREQ.to_vec(),
+        unsubscribe(version, 8, &["t", "u"]),
+        to("t", "2").bytes(),
+        disconnect(version, 0),
+    ];
+    let kept = (0..6).fold(pair(version, 0), |script, n| {
+        script.send(1, to(&format!("a/{n}"), "kept").retain().bytes())
+    });
+    let flood = (0..20).fold(pair(version, OUTBOX).take(0, 2), |script, _| {
+        script.send(1, to("a/b", &"x".repeat(50)).bytes())
+    });
+    vec![
+        ("pair", pair(version, 0).send(1, to("a/b", "x").bytes())),
+        (
+            "alone",
+            Script::new(STOP).send(
+                2,
+                [connect(version).client_id("c").bytes(), talk.concat()].concat(),
+            ),
+        ),
+        (
+            "retained",
+            kept.clone()
+                .send(2, connect(version).client_id("late").bytes())
+                .send(2, subscribe(version, 1, &[("a/+", 0), ("#", 0)]))
+                .send(1, to("a/3", "").retain().bytes())
+                .send(0, subscribe(version, 2, &[("#", 0)])),
+        ),
+        (
+            "limits",
+            (0..6).fold(pair(version, LIMITS), |script, n| {
+                let topic = format!("a/b/c/d{n}");
+                let retained = to(&format!("a/{n}"), "kept").retain().bytes();
+                script
+                    .send(1, retained)
+                    .send(0, subscribe(version, n, &[(&topic, 0)]))
+            }),
+        ),
+        (
+            "too-large",
+            pair(version, LIMITS).send(1, to("a", &"x".repeat(300)).bytes()),
+        ),
+        (
+            "will-cut",
+            pair(version, 0)
+                .send(3, mortal.bytes())
+                .hang_up(3)
+                .pass(200),
+        ),
+        (
+            "will-keep-alive",
+            pair(version, STOP).send(3, mortal.bytes()).pass(30),
+        ),
+        (
+            "takeover",
+            pair(version, 0)
+                .send(3, mortal.bytes())
+                .send(3, subscribe(version, 1, &[("a/b", 0)]))
+                .dial(3)
+                .send(3, mortal.bytes())
+                .send(1, to("a/b", "x").bytes()),
+        ),
+        ("slow", flood.take_all(0).pass(10)),
+        (
+            "slow-cut",
+            kept.take(0, 1).send(1, to("a/b", "x").bytes()).pass(60),
+        ),
+        (
+            "no-connect",
+            Script::new(0).send(0, PINGREQ).dial(1).pass(40),
+        ),
+        (
+            "noise",
+            pair(version, 0)
+                .send(1, wire::packet(0xf3, "what is this"))
+                .hang_up(0),
+        ),
+        (
+            "properties",
+            pair(version, 0).send(1, {
+                let expiry = Value::Four(1);
+                let properties = Properties::new().user("n", "v");
+                let properties = properties.with(id::MESSAGE_EXPIRY_INTERVAL, expiry);
+                to("a/b", "x").retain().properties(properties).bytes()
+            }),
+        ),
+    ]
+}
