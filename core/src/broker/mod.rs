@@ -25,7 +25,7 @@ use core::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::connection::{Connection, ConnectionId, Origin, Overdue, Paused, Stage};
+use crate::connection::{Connection, ConnectionId, NEVER, Origin, Overdue, Paused, Stage};
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::{ProtocolVersion, ReasonCode};
 use crate::retained::RetainedMessages;
@@ -328,6 +328,12 @@ impl Broker {
         {
             connection.timer = at;
             self.timers.set(at, id);
+            if self.timers.are_mostly_stale(self.connections.len()) {
+                let connections = self.connections.iter();
+                let set = connections.filter(|(_, connection)| connection.timer != NEVER);
+                self.timers
+                    .replace(set.map(|(id, connection)| (connection.timer, id)));
+            }
         }
     }
 
@@ -338,7 +344,7 @@ impl Broker {
         if connection.timer != at {
             return; // An earlier one was set since, and has fired.
         }
-        connection.timer = crate::connection::NEVER;
+        connection.timer = NEVER;
         match connection.deadline(&self.config) {
             Some((deadline, overdue)) if deadline <= self.now => match overdue {
                 Overdue::Connect => self.end(id, Cause::ConnectTimeout),

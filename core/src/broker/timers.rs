@@ -3,12 +3,18 @@
 //! Timers are lazy: what happens on a connection only notes the time. The one timer that each has
 //! fires, finds out what the deadline has become by then, and is set again. So a packet costs no
 //! timer operation, and an idle connection one per keep-alive.
+//!
+//! A timer that was overtaken by an earlier one, or whose connection is gone, stays until it fires:
+//! up to 27 hours for a keep-alive. When those are the greater part, all are sorted out at once.
 
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
 
 use crate::connection::ConnectionId;
 use crate::time::Instant;
+
+/// So many timers may always be there to no purpose.
+const STALE_MIN: usize = 64;
 
 /// The timers of all connections.
 #[derive(Debug, Default)]
@@ -19,6 +25,16 @@ pub(super) struct Timers {
 impl Timers {
     pub(super) fn set(&mut self, at: Instant, connection: ConnectionId) {
         self.heap.push(Reverse((at, connection)));
+    }
+
+    /// Whether most timers are of no use any more, of those of `connections`.
+    pub(super) fn are_mostly_stale(&self, connections: usize) -> bool {
+        self.heap.len() > 2 * connections + STALE_MIN
+    }
+
+    /// Keeps these timers and no others.
+    pub(super) fn replace(&mut self, timers: impl Iterator<Item = (Instant, ConnectionId)>) {
+        self.heap = timers.map(Reverse).collect();
     }
 
     pub(super) fn next(&self) -> Option<Instant> {
@@ -35,5 +51,66 @@ impl Timers {
             self.heap.shrink_to(self.heap.len() * 2);
         }
         Some(due)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Broker, Config};
+    use super::STALE_MIN;
+    use crate::connection::{Closed, ConnectionId, Origin, Transport};
+    use crate::permission::Grant;
+    use crate::time::{Instant, WallClock};
+
+    /// CONNECT of MQTT 3.1.1 without an identifier, with the longest keep-alive.
+    const CONNECT: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\xff\xff\0\0";
+
+    fn connected(broker: &mut Broker) -> ConnectionId {
+        let origin = Origin {
+            listener: 0,
+            transport: Transport::Tcp,
+            remote: None,
+            local: None,
+        };
+        let id = broker.open(origin).expect("there is room");
+        broker.received(id, CONNECT);
+        broker.admit(id, Grant::unrestricted());
+        broker.sent(id, usize::MAX);
+        id
+    }
+
+    fn broker() -> Broker {
+        let wall_clock = WallClock::from_unix_millis(0);
+        Broker::new(Config::default(), 1, Instant::default(), wall_clock)
+    }
+
+    #[test]
+    fn those_who_come_and_go_leave_no_timers() {
+        let mut broker = broker();
+        for round in 1..10_000 {
+            let id = connected(&mut broker);
+            // By now the timer is that of the keep-alive.
+            broker.advance(Instant::from_millis(round * 20_000));
+            broker.closed(id, Closed::EndOfStream);
+            while broker.poll_action().is_some() {}
+        }
+        assert!(broker.timers.heap.len() <= STALE_MIN + 3);
+    }
+
+    #[test]
+    fn a_slow_reader_gathers_no_timers() {
+        let mut broker = broker();
+        let id = connected(&mut broker);
+        for minute in 1..2000 {
+            broker.received(id, b"\xc0\0");
+            broker.sent(id, 1); // The write time-out runs …
+            broker.advance(Instant::from_millis(minute * 60_000 - 50_000));
+            broker.sent(id, 1); // … and is over before it fires.
+            broker.advance(Instant::from_millis(minute * 60_000));
+            while broker.poll_action().is_some() {}
+        }
+        assert_eq!(broker.connections(), 1);
+        assert!(broker.timers.heap.len() <= STALE_MIN + 3);
+        assert!(broker.next_deadline().is_some());
     }
 }
