@@ -161,11 +161,14 @@ impl Broker {
             Stage::Authenticating(_) | Stage::Closing => Ok(()),
         }?;
         if let Some(connection) = self.connections.get_mut(id)
-            && connection.outbox.len() > self.config.outbox_limit
+            && !connection.outbox.is_empty()
+            && (connection.outbox.len() > self.config.outbox_limit
+                || self.out.pool.waiting > self.config.outbox_total_limit)
             && !connection.paused.contains(Paused::OUTBOX)
             && !connection.is_closing()
         {
-            // Replies pile up: the peer sends, but does not read.
+            // Replies pile up: the peer, or too many together, send but do not read. Its own outbox
+            // is not empty, so that `sent` is called and it goes on.
             self.pause(id, Paused::OUTBOX);
         }
         Ok(())

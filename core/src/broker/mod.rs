@@ -225,11 +225,14 @@ impl Broker {
             connection.progress = self.now;
         }
         let left = connection.outbox.len();
-        if left <= self.config.outbox_limit / 2 {
+        let is_short = left <= self.config.outbox_limit / 2;
+        if is_short {
             connection.slow = false;
-            if connection.paused.contains(Paused::OUTBOX) {
-                self.go_on(id, Paused::OUTBOX);
-            }
+        }
+        // As long as all outboxes together are over their limit, only who takes everything goes on.
+        let has_room = is_short && self.out.pool.waiting <= self.config.outbox_total_limit;
+        if (has_room || left == 0) && connection.paused.contains(Paused::OUTBOX) {
+            self.go_on(id, Paused::OUTBOX);
         }
         if left > 0 {
             self.set_timer(id);

@@ -80,6 +80,34 @@ fn all_outboxes_together_are_bounded() {
 }
 
 #[test]
+fn answers_count_towards_what_all_outboxes_may_hold_together() {
+    let config = Config {
+        outbox_limit: 8000,
+        outbox_total_limit: 10_000,
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let bystander = world.connect(Version::V3_1_1, "bystander");
+    let clients: Vec<_> = (0..10)
+        .map(|n| world.connect(Version::V3_1_1, &format!("slow-{n}")))
+        .collect();
+    for &client in &clients {
+        world.take_only(client, 0);
+        world.send(client, b"\xc0\0".repeat(3000));
+        assert!(world.broker.waiting_bytes() <= 10_100);
+    }
+    world.send(bystander, b"\xc0\0");
+    world.expect(bystander, kind::PINGRESP);
+    for &client in &clients {
+        world.take_all(client);
+        assert!(world.is_read(client));
+        let answers = std::iter::from_fn(|| world.next(client)).count();
+        assert_eq!(answers, 3000);
+    }
+    assert_eq!(world.broker.waiting_bytes(), 0);
+}
+
+#[test]
 fn a_client_that_sends_but_does_not_read_answers_is_not_read_until_it_does() {
     let mut world = World::new(config());
     let client = world.connect(Version::V3_1_1, "a");
