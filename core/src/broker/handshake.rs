@@ -146,6 +146,7 @@ impl Broker {
             subscriptions: Subscriptions::default(),
             replays: alloc::collections::BTreeMap::new(),
             replay_queued: false,
+            asked_to_stay: handshake.session_expiry > 0,
             will: None,
             client_id: Arc::clone(&handshake.client_id),
         });

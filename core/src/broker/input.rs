@@ -212,12 +212,14 @@ impl Broker {
 
     /// DISCONNECT from the client.
     fn disconnect(&mut self, id: ConnectionId, packet: &Disconnect<'_>) -> Result<(), Cause> {
-        // [MQTT-3.14.2-2] No session here outlives its connection, so a session expiry interval
-        // other than 0 can only come after a 0 in CONNECT or contradict what CONNACK said.
+        // 3.14.2.2.2 It is the interval in CONNECT that counts, not what CONNACK made of it.
         if packet
             .properties
             .session_expiry_interval()
             .is_some_and(|seconds| seconds > 0)
+            && self
+                .session_of(id)
+                .is_some_and(|session| !session.asked_to_stay)
         {
             return Err(Cause::Protocol(EXPIRY_WITHOUT_SESSION));
         }
@@ -318,5 +320,5 @@ const AUTH_WITHOUT_METHOD: ProtocolError =
     ProtocolError::violation("MQTT-4.12.0-6", "AUTH without an authentication method");
 const EXPIRY_WITHOUT_SESSION: ProtocolError = ProtocolError::violation(
     "3.14.2.2.2",
-    "DISCONNECT sets a session expiry interval for a session that ends with its connection",
+    "DISCONNECT sets a session expiry interval that was 0 in CONNECT",
 );

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) replays: BTreeMap<FilterId, Replay>,
     /// Whether the session waits among those whose replays go on in their turn.
     pub(crate) replay_queued: bool,
+    /// Whether CONNECT asked for a session that outlives the connection, although there is none.
+    pub(crate) asked_to_stay: bool,
     pub(crate) will: Option<alloc::boxed::Box<Will>>,
     pub(crate) client_id: Arc<str>,
 }

@@ -124,6 +124,28 @@ fn a_session_expiry_that_cannot_be_kept_is_answered_with_zero() {
 }
 
 #[test]
+fn who_asked_for_a_session_expiry_may_name_one_at_disconnect() {
+    // Section 3.14.2.2.2 forbids it only after a 0 in CONNECT.
+    let mut world = World::default();
+    let watcher = world.connect(Version::V5, "watcher");
+    world.subscribe(watcher, "will", 0);
+    let properties = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(3600));
+    let disconnect = wire::packet(
+        kind::DISCONNECT << 4,
+        [vec![0], properties.bytes()].concat(),
+    );
+    let connect = wire::connect(Version::V5)
+        .client_id("a")
+        .will(Will::new("will", "gone"))
+        .properties(properties);
+    let client = world.connect_with(&connect);
+    world.send(client, disconnect);
+    world.expect_nothing(client);
+    world.expect_nothing(watcher);
+    assert_eq!(world.causes(), ["it said DISCONNECT"]);
+}
+
+#[test]
 fn a_closed_connection_whose_client_stays_is_dropped_after_the_close_timeout() {
     let mut world = World::default();
     let client = world.connect(Version::V5, "a");
