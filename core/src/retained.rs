@@ -9,7 +9,7 @@ use crate::message::Message;
 use crate::packet::QoS;
 use crate::session::Subscription;
 use crate::time::Instant;
-use crate::topic::{Cursor, RetainedTree};
+use crate::topic::{Cursor, RetainedTree, counted_bytes};
 
 /// All retained messages of a broker.
 #[derive(Debug)]
@@ -79,7 +79,7 @@ impl RetainedMessages {
         let len = properties.len() + message.payload.len();
         let bytes = match before {
             Some(old) => self.bytes - old + len,
-            None => self.bytes + message.topic.len() + len,
+            None => self.bytes + counted_bytes(message.topic) + len,
         };
         if bytes > max_bytes || (before.is_none() && self.tree.len() >= max) {
             return Err(Full);
@@ -103,7 +103,7 @@ impl RetainedMessages {
     /// Forgets the message of a topic.
     pub(crate) fn clear(&mut self, topic: &str) {
         if let Some(old) = self.tree.remove(topic) {
-            self.bytes -= topic.len() + old.content.len();
+            self.bytes -= counted_bytes(topic) + old.content.len();
         }
     }
 

@@ -32,11 +32,13 @@ pub struct Config {
     pub max_topic_levels: usize,
     /// How many subscriptions one session may hold. Default 100,000.
     pub max_subscriptions: usize,
-    /// How many bytes the filters of one session may have. Default 16 MiB.
+    /// How many bytes the filters of one session may have; each level of one beyond the eighth
+    /// counts for 64 more. Default 16 MiB.
     pub max_subscription_bytes: usize,
     /// How many retained messages may be held. Default 10,000,000.
     pub max_retained: usize,
-    /// How many bytes of topics, properties and payloads retained messages may hold. Default 1 GiB.
+    /// How many bytes of topics, properties and payloads retained messages may hold; each level of
+    /// a topic beyond the eighth counts for 64 more. Default 1 GiB.
     pub max_retained_bytes: usize,
     /// How many bytes may wait in the outbox of one connection. An empty outbox takes any single
     /// packet. Default 8 MiB.

@@ -110,8 +110,9 @@ impl Broker {
         if !session.grant.may_subscribe(filter) {
             return Err(ReasonCode::NotAuthorized.into());
         }
+        let bytes = topic::counted_bytes(filter);
         let full = session.subscriptions.len() >= self.config.max_subscriptions
-            || session.subscriptions.bytes() + filter.len() > self.config.max_subscription_bytes;
+            || session.subscriptions.bytes() + bytes > self.config.max_subscription_bytes;
         // Replacing a subscription is always possible.
         if full
             && self
@@ -125,7 +126,7 @@ impl Broker {
         let subscription = Subscription::granted(request.options, identifier, MAXIMUM_QOS);
         // [MQTT-3.8.4-3] the same filter again replaces the subscription.
         let inserted = self.filters.insert(filter, id, subscription);
-        session.subscriptions.insert(inserted.filter, filter.len());
+        session.subscriptions.insert(inserted.filter, bytes);
         let send_retained = match request.options.retain_handling {
             RetainHandling::Send => true, // [MQTT-3.3.1-9]
             RetainHandling::SendIfNew => inserted.replaced.is_none(), // [MQTT-3.3.1-10]
@@ -183,7 +184,9 @@ impl Broker {
             return ReasonCode::NoSubscriptionExisted;
         }
         if let Some(session) = self.sessions.get_mut(id) {
-            session.subscriptions.remove(known, filter.len());
+            session
+                .subscriptions
+                .remove(known, topic::counted_bytes(filter));
             session.replays.remove(&known); // [MQTT-3.10.4-2]
         }
         ReasonCode::Success

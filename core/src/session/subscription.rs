@@ -32,7 +32,7 @@ impl Subscription {
 #[derive(Debug, Default)]
 pub(crate) struct Subscriptions {
     filters: Vec<FilterId>,
-    /// How many bytes the filters have.
+    /// How many bytes the filters count for.
     bytes: usize,
 }
 
@@ -41,26 +41,26 @@ impl Subscriptions {
         self.filters.len()
     }
 
-    /// How many bytes the filters have.
+    /// How many bytes the filters count for.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    pub(crate) fn insert(&mut self, filter: FilterId, len: usize) {
+    pub(crate) fn insert(&mut self, filter: FilterId, bytes: usize) {
         if let Err(place) = self.filters.binary_search(&filter) {
             if self.filters.is_empty() {
                 // Most sessions have few subscriptions: the usual first four places would be waste.
                 self.filters.reserve_exact(1);
             }
             self.filters.insert(place, filter);
-            self.bytes += len;
+            self.bytes += bytes;
         }
     }
 
-    pub(crate) fn remove(&mut self, filter: FilterId, len: usize) {
+    pub(crate) fn remove(&mut self, filter: FilterId, bytes: usize) {
         if let Ok(place) = self.filters.binary_search(&filter) {
             self.filters.remove(place);
-            self.bytes -= len;
+            self.bytes -= bytes;
         }
     }
 

@@ -84,3 +84,12 @@ fn check_size(text: &str, max_levels: usize) -> Result<(), TopicError> {
     }
     Ok(())
 }
+
+/// How many bytes a topic or filter counts for where the bytes of many are bounded: its own, and
+/// what its levels beyond the first few take in a tree, which is many times more if they are short.
+pub(crate) fn counted_bytes(text: &str) -> usize {
+    const FREE_LEVELS: usize = 8;
+    const LEVEL: usize = 64;
+    let levels = text.bytes().filter(|byte| *byte == b'/').count() + 1;
+    text.len() + LEVEL * levels.saturating_sub(FREE_LEVELS)
+}

@@ -1,6 +1,7 @@
 //! Bytes in pieces.
 
 use proptest::prelude::*;
+use wherry_core::Config;
 use wherry_tests::scenario::World;
 use wherry_tests::wire::{self, Version, Will, kind};
 
@@ -86,7 +87,7 @@ fn a_packet_above_the_maximum_is_refused_as_soon_as_its_length_is_known() {
 
 #[test]
 fn a_packet_of_exactly_the_maximum_passes() {
-    let config = wherry_core::Config {
+    let config = Config {
         max_packet_size: 1000,
         ..Default::default()
     };
@@ -119,4 +120,30 @@ fn nothing_after_a_broken_packet_is_looked_at() {
         world.expect(client, kind::DISCONNECT).disconnect().reason,
         0x81
     );
+}
+
+#[test]
+fn levels_count_towards_the_bytes_of_filters_and_retained_topics() {
+    // Each level is a node of a tree, many times as large as the byte that it is on the wire.
+    let config = Config {
+        max_subscription_bytes: 20_000,
+        max_retained_bytes: 20_000,
+        ..Config::default()
+    };
+    let mut world = World::new(config);
+    let client = world.connect(Version::V3_1_1, "a");
+    for n in 0..20 {
+        let levels = "/".repeat(120);
+        world.publish_retained(client, &format!("{n}{levels}"), "x");
+        let filter = [(format!("{n}{levels}+"), 0)];
+        world.send(client, wire::subscribe(Version::V3_1_1, 1, &filter));
+    }
+    assert_eq!(world.broker.subscriptions(), 2);
+    assert_eq!(world.broker.retained_messages(), 2);
+    let unsubscribe = ["0", "1"].map(|n| format!("{n}{}+", "/".repeat(120)));
+    world.send(client, wire::unsubscribe(Version::V3_1_1, 2, &unsubscribe));
+    world.publish_retained(client, &format!("0{}", "/".repeat(120)), "");
+    world.publish_retained(client, &format!("1{}", "/".repeat(120)), "");
+    assert_eq!(world.broker.subscriptions(), 0);
+    assert_eq!(world.broker.retained_bytes(), 0);
 }
