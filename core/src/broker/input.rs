@@ -7,6 +7,11 @@ use crate::packet::{
     ProtocolVersion, Publish, ReasonCode, Sender,
 };
 
+/// How many steps the packets of one connection may take before others have their turn. A step is a
+/// look at one place of a tree: ordinary messages take a few, and what one read brings of them stays
+/// far below.
+const WORK_PER_TURN: usize = 64 * 1024;
+
 impl Broker {
     /// Bytes came in from a socket: any number of them, cut anywhere. After [`Action::Close`] they
     /// are ignored.
@@ -22,6 +27,7 @@ impl Broker {
         if connection.is_closing() {
             return;
         }
+        self.work = 0;
         let mut rest = bytes;
         if !connection.input.is_empty() || connection.paused.any() {
             match self.complete_kept(id, rest) {
@@ -131,8 +137,23 @@ impl Broker {
                 self.end(id, cause);
                 break;
             }
+            if self.work >= WORK_PER_TURN {
+                self.pause(id, Paused::WORK);
+                self.yielded.push_back(id);
+                break;
+            }
         }
         at
+    }
+
+    /// Gives each connection that made too much work another turn.
+    pub(super) fn continue_yielded(&mut self) {
+        for _ in 0..self.yielded.len() {
+            if let Some(id) = self.yielded.pop_front() {
+                self.work = 0;
+                self.go_on(id, Paused::WORK);
+            }
+        }
     }
 
     fn packet(

@@ -98,6 +98,10 @@ pub struct Broker {
     retained: RetainedMessages,
     /// Sessions whose replays have stopped although their outbox has room, to go on in their turn.
     replaying: VecDeque<SessionId>,
+    /// Connections whose packets have made work enough for one turn, to go on in the next.
+    yielded: VecDeque<ConnectionId>,
+    /// How many steps were done for the connection whose turn it is.
+    work: usize,
     timers: Timers,
     shrink_at: Option<Instant>,
     out: Outlet,
@@ -126,6 +130,8 @@ impl Broker {
             filters: FilterTree::new(key()),
             retained: RetainedMessages::new(key()),
             replaying: VecDeque::new(),
+            yielded: VecDeque::new(),
+            work: 0,
             timers: Timers::default(),
             shrink_at: None,
             out: Outlet::new(config.max_events, now),
@@ -147,6 +153,7 @@ impl Broker {
             self.timer_fired(at, id);
         }
         self.continue_replays();
+        self.continue_yielded();
         match self.shrink_at {
             Some(at) if at <= self.now => {
                 self.out.pool.shrink();
@@ -162,7 +169,7 @@ impl Broker {
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
     /// all: timers are lazy.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.replaying.is_empty() {
+        if !self.replaying.is_empty() || !self.yielded.is_empty() {
             return Some(self.now);
         }
         [self.timers.next(), self.shrink_at]

@@ -19,6 +19,9 @@ const ENOUGH: usize = 64 * 1024;
 /// How many places of the tree a replay may look at in one go, whether they match or not.
 const BUDGET: usize = 1024;
 
+/// How many all replays that go on in one turn may look at.
+const BUDGET_OF_ALL: usize = 64 * BUDGET;
+
 impl Broker {
     /// Begins to send a session the retained messages of a filter that it has subscribed to. If a
     /// replay of the same filter is under way, it begins anew.
@@ -43,7 +46,11 @@ impl Broker {
 
     /// Gives every replay that stopped for want of time a slice of it.
     pub(super) fn continue_replays(&mut self) {
+        self.work = 0;
         for _ in 0..self.replaying.len() {
+            if self.work >= BUDGET_OF_ALL {
+                return;
+            }
             let Some(id) = self.replaying.pop_front() else {
                 return;
             };
@@ -127,6 +134,7 @@ impl Broker {
                 out.send_shared(session.connection, connection, payload);
             }
         }
+        self.work += BUDGET - budget.min(BUDGET);
         for topic in &expired {
             retained.clear(topic);
         }

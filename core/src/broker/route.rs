@@ -38,6 +38,7 @@ impl Broker {
             out,
             config,
             scratch,
+            work,
             ..
         } = self;
         let Scratch {
@@ -48,7 +49,7 @@ impl Broker {
         } = scratch;
         let mut only: Option<&[(SessionId, Subscription)]> = None;
         let mut several = false;
-        filters.for_each_match(message.topic, |_, subscribers| {
+        *work += filters.for_each_match(message.topic, |_, subscribers| {
             if several {
                 merge(sessions, targets, identifiers, *merges, subscribers, from);
             } else if let Some(first) = only {

@@ -12,6 +12,10 @@ use crate::packet::{
 use crate::session::{Session, SessionId, Subscription};
 use crate::topic::{self, TopicError};
 
+/// What it takes to add a filter to a tree or to take it out, in steps of a look at one place; those
+/// that a session has already cost a little more.
+const STEPS_PER_FILTER: usize = 16;
+
 /// Why one filter of a SUBSCRIBE is not granted.
 struct Refusal {
     reason: ReasonCode,
@@ -110,6 +114,7 @@ impl Broker {
         if !session.grant.may_subscribe(filter) {
             return Err(ReasonCode::NotAuthorized.into());
         }
+        self.work += STEPS_PER_FILTER + session.subscriptions.len() / 256;
         let bytes = topic::counted_bytes(filter);
         let full = session.subscriptions.len() >= self.config.max_subscriptions
             || session.subscriptions.bytes() + bytes > self.config.max_subscription_bytes;
@@ -184,6 +189,7 @@ impl Broker {
             return ReasonCode::NoSubscriptionExisted;
         }
         if let Some(session) = self.sessions.get_mut(id) {
+            self.work += STEPS_PER_FILTER + session.subscriptions.len() / 256;
             session
                 .subscriptions
                 .remove(known, topic::counted_bytes(filter));

@@ -109,6 +109,8 @@ impl Paused {
     pub(crate) const AUTHENTICATING: Self = Self(1);
     /// The peer does not take what waits for it.
     pub(crate) const OUTBOX: Self = Self(2);
+    /// Its packets have made work enough for one turn.
+    pub(crate) const WORK: Self = Self(4);
 
     pub(crate) fn any(self) -> bool {
         self.0 != 0
@@ -144,7 +146,7 @@ pub(crate) struct Connection {
     pub(crate) input: Input,
     /// In seconds; 0 is none.
     pub(crate) keep_alive: u16,
-    /// When bytes last came in; the keep-alive counts from here.
+    /// When a packet was last complete; the keep-alive counts from here.
     pub(crate) heard: Instant,
     /// When the socket last took bytes, or the outbox last became non-empty.
     pub(crate) progress: Instant,

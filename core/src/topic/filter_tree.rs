@@ -161,7 +161,14 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
     ///
     /// The order depends on the filters alone: the one without wildcards first, then depth first,
     /// literal levels before `+`.
-    pub fn for_each_match<'a>(&'a self, topic: &str, mut f: impl FnMut(FilterId, &'a [(K, V)])) {
+    ///
+    /// Returns how many places of the tree were looked at. That is about one for each level, unless
+    /// filters with wildcards were made to branch at every level.
+    pub fn for_each_match<'a>(
+        &'a self,
+        topic: &str,
+        mut f: impl FnMut(FilterId, &'a [(K, V)]),
+    ) -> usize {
         let mut found = |id| {
             if let Some(filter) = self.filters.get(id) {
                 f(FilterId(id), filter.subscribers.as_slice());
@@ -170,10 +177,12 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
         if let Some(id) = self.find_exact(topic) {
             found(id);
         }
-        let _ = self.wildcards.walk(topic, |id| {
+        let mut visited = 1;
+        let _ = self.wildcards.walk(topic, &mut visited, |id| {
             found(id);
             ControlFlow::Continue(())
         });
+        visited
     }
 
     /// Whether any filter matches `topic`.
@@ -181,7 +190,7 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
         self.find_exact(topic).is_some()
             || self
                 .wildcards
-                .walk(topic, |_| ControlFlow::Break(()))
+                .walk(topic, &mut 0, |_| ControlFlow::Break(()))
                 .is_break()
     }
 

@@ -125,6 +125,7 @@ impl Wildcards {
     pub(super) fn walk(
         &self,
         topic: &str,
+        visited: &mut usize,
         mut found: impl FnMut(u32) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         if self.is_empty() {
@@ -139,6 +140,7 @@ impl Wildcards {
         let mut waiting: heapless::Vec<(u32, usize), MAX_LEVELS> = heapless::Vec::new();
         let (mut node, mut depth) = (ROOT, 0);
         loop {
+            *visited += 1;
             let mut literal = None;
             if let Some(branches) = self.branches(node) {
                 let wildcards_match = depth > 0 || !reserved;
@@ -279,7 +281,7 @@ mod tests {
 
     fn found(wildcards: &Wildcards, topic: &str) -> Vec<u32> {
         let mut found = Vec::new();
-        let _ = wildcards.walk(topic, |id| {
+        let _ = wildcards.walk(topic, &mut 0, |id| {
             found.push(id);
             ControlFlow::Continue(())
         });

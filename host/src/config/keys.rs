@@ -197,7 +197,8 @@ pub(super) static KEYS: &[Key] = &[
         Unit::Bytes,
         (1, TIB),
         |settings| &mut settings.broker.max_subscription_bytes,
-        "How many bytes the filters of one client may have together.",
+        "How many bytes the filters of one client may have together; each level of a filter beyond \
+         the eighth counts for 64 more.",
     ),
     limit(
         "max_retained_messages",
@@ -211,7 +212,8 @@ pub(super) static KEYS: &[Key] = &[
         Unit::Bytes,
         (0, TIB),
         |settings| &mut settings.broker.max_retained_bytes,
-        "How much all retained messages may hold: topics, properties and payloads.",
+        "How much all retained messages may hold: topics, properties and payloads; each level of a \
+         topic beyond the eighth counts for 64 bytes more.",
     ),
     limit(
         "max_outbox_bytes",

@@ -257,3 +257,54 @@ fn filters_of_a_session_are_bounded_in_bytes() {
     world.expect(client, kind::UNSUBACK);
     world.subscribe(client, &other, 0);
 }
+
+#[test]
+fn messages_that_make_much_work_are_handled_in_turns_and_none_is_lost() {
+    // Filters that branch at every level: a topic of empty levels looks at all of them.
+    let mut world = World::default();
+    let client = world.connect(Version::V3_1_1, "a");
+    let mut filters = vec![String::new()];
+    for _ in 0..12 {
+        filters = filters
+            .iter()
+            .flat_map(|filter| [format!("{filter}+/"), format!("{filter}/")])
+            .collect();
+    }
+    for filters in filters.chunks(512) {
+        let requests: Vec<(String, u8)> = filters
+            .iter()
+            .map(|filter| (format!("{filter}x"), 0))
+            .collect();
+        world.send(client, wire::subscribe(Version::V3_1_1, 1, &requests));
+        world.expect(client, kind::SUBACK);
+    }
+    let watcher = world.connect(Version::V3_1_1, "watcher");
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    world.subscribe(watcher, "#", 0);
+    let topic = "/".repeat(12);
+    let messages: Vec<u8> = (0..100u8)
+        .flat_map(|n| wire::publish(Version::V3_1_1, &topic, [n]).bytes())
+        .collect();
+    // Without the world's loop, to see where the turn ends.
+    world.broker.received(world.id(publisher), &messages);
+    let done = world.broker.counters().publish_received;
+    assert!((1..50).contains(&done), "{done}");
+    assert_eq!(
+        world
+            .broker
+            .next_deadline()
+            .map(|next| u128::from(next.as_millis())),
+        Some(world.now().as_millis()),
+        "the next turn is due at once"
+    );
+    world.settle();
+    let got: Vec<u8> = world
+        .messages(watcher)
+        .iter()
+        .map(|m| m.payload[0])
+        .collect();
+    assert_eq!(got, (0..100).collect::<Vec<u8>>());
+    world.send(publisher, wire::PINGREQ);
+    world.expect(publisher, kind::PINGRESP);
+    assert_eq!(world.broker.unparsed_bytes(), 0);
+}
