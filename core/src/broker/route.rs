@@ -170,7 +170,9 @@ impl Delivery<'_, '_> {
         };
         let len = encoded.len();
         if !fits(connection, self.out, self.config, len) {
-            if !connection.slow && len <= connection.max_packet_size as usize {
+            // Only who has something to take is slow, and `sent` says when it has caught up.
+            let too_large = len > connection.max_packet_size as usize;
+            if !connection.slow && !too_large && !connection.outbox.is_empty() {
                 connection.slow = true;
                 self.out.tell(Event {
                     connection: id,

@@ -212,3 +212,23 @@ fn memory_of_a_burst_is_given_back() {
         "nothing is left to be given back"
     );
 }
+
+#[test]
+fn nobody_is_called_slow_for_what_others_do_not_take() {
+    let config = Config {
+        outbox_total_limit: 5000,
+        ..config()
+    };
+    let mut world = World::new(config);
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    let deaf = world.connect(Version::V3_1_1, "deaf");
+    let fine = world.connect(Version::V3_1_1, "fine");
+    world.subscribe(deaf, "t", 0);
+    world.subscribe(fine, "u", 0);
+    world.take_only(deaf, 0);
+    world.publish(publisher, "t", vec![7; 4500]);
+    world.publish(publisher, "u", vec![7; 1000]);
+    assert_eq!(world.broker.counters().dropped_outbox_total_full, 1);
+    let told = |event: &&wherry_core::Event| matches!(event.kind, EventKind::SlowConsumer);
+    assert_eq!(world.events.iter().filter(told).count(), 0);
+}
