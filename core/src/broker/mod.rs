@@ -328,6 +328,20 @@ impl Broker {
         &self.out.counters
     }
 
+    /// Tells of something that happened on the connection of an admitted client.
+    fn tell(&mut self, id: ConnectionId, kind: EventKind) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let session = self.sessions.get(connection.session);
+        self.out.tell(Event {
+            connection: id,
+            origin: connection.origin.clone(),
+            client_id: session.map(|session| session.client_id.clone()),
+            kind,
+        });
+    }
+
     /// Sets the connection's timer, unless it fires early enough anyway.
     fn set_timer(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {

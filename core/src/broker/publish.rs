@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::handshake::{MAXIMUM_QOS, is_reserved};
-use super::{Broker, Cause, Event, EventKind};
+use super::{Broker, Cause, EventKind};
 use crate::connection::ConnectionId;
 use crate::message::{Message, Original, owned_properties};
 use crate::packet::{ProtocolError, ProtocolVersion, Publish, ReasonCode};
@@ -122,21 +122,8 @@ impl Broker {
     }
 
     fn tell_refused(&mut self, id: ConnectionId, topic: &str, reason: ReasonCode) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
-        self.out.tell(Event {
-            connection: id,
-            origin: connection.origin.clone(),
-            client_id: self
-                .sessions
-                .get(connection.session)
-                .map(|s| s.client_id.clone()),
-            kind: EventKind::PublishRefused {
-                topic: topic.into(),
-                reason,
-            },
-        });
+        let topic = topic.into();
+        self.tell(id, EventKind::PublishRefused { topic, reason });
     }
 }
 

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::handshake::MAXIMUM_QOS;
-use super::{Broker, Cause, Event, EventKind};
+use super::{Broker, Cause, EventKind};
 use crate::connection::ConnectionId;
 use crate::packet::{
     Packet, Properties, ProtocolVersion, ReasonCode, RetainHandling, SubAck, Subscribe,
@@ -205,21 +205,11 @@ impl Broker {
 
     fn tell_subscribe_refused(&mut self, id: ConnectionId, filter: &str, refusal: &Refusal) {
         self.out.counters.subscriptions_refused += 1;
-        let Some(connection) = self.connections.get(id) else {
-            return;
+        let kind = EventKind::SubscribeRefused {
+            filter: filter.into(),
+            reason: refusal.reason,
+            error: refusal.error,
         };
-        self.out.tell(Event {
-            connection: id,
-            origin: connection.origin.clone(),
-            client_id: self
-                .sessions
-                .get(connection.session)
-                .map(|s| s.client_id.clone()),
-            kind: EventKind::SubscribeRefused {
-                filter: filter.into(),
-                reason: refusal.reason,
-                error: refusal.error,
-            },
-        });
+        self.tell(id, kind);
     }
 }
