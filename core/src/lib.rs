@@ -123,6 +123,6 @@ pub mod time;
 pub mod topic;
 
 pub use broker::{
-    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, Password,
-    TooManyConnections,
+    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, Password, QueuePolicy,
+    RetainedPolicy, ShareStrategy, Strictness, TooManyConnections,
 };

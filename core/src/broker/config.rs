@@ -1,7 +1,57 @@
 //! What a broker may be told, with its defaults.
 
+use alloc::boxed::Box;
 use core::num::NonZeroU16;
 use core::time::Duration;
+
+use crate::packet::QoS;
+
+/// What becomes of a message for a session whose queue is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueuePolicy {
+    /// The session does not take the message. If no other one that it matched does, its publisher is
+    /// told: 0x97, quota exceeded.
+    #[default]
+    Reject,
+    /// The message is dropped for this session, and its publisher is told nothing.
+    DropNewest,
+    /// The oldest messages that wait are dropped to make room. Those in flight stay.
+    DropOldest,
+}
+
+/// What becomes of a message to be retained when there is no room for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RetainedPolicy {
+    /// It is delivered but not retained, and its publisher is told: 0x97, quota exceeded.
+    #[default]
+    Reject,
+    /// The retained messages that were set the longest time ago make room.
+    DropOldest,
+}
+
+/// Which member of a shared subscription gets a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ShareStrategy {
+    /// Each in turn.
+    #[default]
+    RoundRobin,
+    /// Any.
+    Random,
+    /// Always the same one, as long as it can take messages.
+    Sticky,
+    /// The one with the fewest messages waiting and in flight.
+    LeastInFlight,
+}
+
+/// What happens to a client that breaks a rule which many clients break.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Strictness {
+    /// It is disconnected.
+    #[default]
+    Strict,
+    /// It is let pass, counted and logged.
+    Warn,
+}
 
 /// The bounds and time-outs of a broker. Every one has a default that suits a machine with a few
 /// gigabytes of memory on an open network.
@@ -35,6 +85,63 @@ pub struct Config {
     /// How many bytes the filters of one session may have; each level of one beyond the eighth
     /// counts for 64 more. Default 16 MiB.
     pub max_subscription_bytes: usize,
+    /// How many sessions there may be, those of absent clients included. Default 1,000,000.
+    pub max_sessions: usize,
+    /// The longest time that a session outlives its connection. Longer ones, and sessions of MQTT
+    /// 3.x, which have no end of their own, are cut down to it; MQTT 5 clients are told. Default 30
+    /// days; none is no maximum.
+    pub max_session_expiry: Option<Duration>,
+    /// How many messages of QoS 1 and 2 may wait for or be in flight to one session. Default
+    /// 100,000.
+    pub max_queued_messages: usize,
+    /// How many bytes of topics, properties and payloads these may have. Default 64 MiB.
+    pub max_queued_bytes: usize,
+    /// How many bytes messages that wait for or are in flight to any session may have, each counted
+    /// once however many wait for it. Default 1 GiB.
+    pub max_queued_bytes_total: usize,
+    /// What becomes of a message for a session whose queue is full. Default: reject.
+    pub queue_policy: QueuePolicy,
+    /// Whether messages of QoS 0 are kept for absent clients too. Default: no.
+    pub queue_qos0: bool,
+    /// How many messages of QoS 1 and 2 may be in flight to one client; fewer if its Receive Maximum
+    /// says so. Default 1,024.
+    pub send_window: NonZeroU16,
+    /// How many messages of QoS 1 and 2 a client may have in flight: the Receive Maximum that MQTT 5
+    /// clients are told. Default 1,024.
+    pub receive_window: NonZeroU16,
+    /// What happens to a client that has more in flight. Default: strict.
+    pub receive_maximum: Strictness,
+    /// How long a client of MQTT 3.x may leave a message unacknowledged before it is sent again on
+    /// the same connection. MQTT 5 forbids that. Default: none, never.
+    pub retransmit_interval: Option<Duration>,
+    /// How often one message is sent again so before the connection is closed. Default 5.
+    pub retransmit_limit: u32,
+    /// How many topic aliases a client may use. Default 16.
+    pub max_topic_aliases: u16,
+    /// How many topic aliases are given to a client that allows for them. Default 16.
+    pub max_topic_aliases_to_client: u16,
+    /// How a member of a shared subscription is chosen. Default: each in turn.
+    pub share_strategy: ShareStrategy,
+    /// The highest QoS that clients may publish and subscribe with. Default 2.
+    pub max_qos: QoS,
+    /// Whether messages may be retained. Default: yes.
+    pub retain_available: bool,
+    /// Whether filters may have wildcards. Default: yes.
+    pub wildcard_subscriptions_available: bool,
+    /// Whether subscriptions may have identifiers. Default: yes.
+    pub subscription_identifiers_available: bool,
+    /// Whether there are shared subscriptions. Default: yes.
+    pub shared_subscriptions_available: bool,
+    /// What clients that ask for Response Information get; from it they make the topics on which
+    /// they want answers. Default: nothing.
+    pub response_information: Option<Box<str>>,
+    /// Where clients should go instead, told when the broker stops and when there are too many:
+    /// the Server Reference. Default: nowhere.
+    pub server_reference: Option<Box<str>>,
+    /// How often the messages under `$SYS` are published. Default 10 s; none is never.
+    pub sys_interval: Option<Duration>,
+    /// What becomes of a message to be retained when there is no room for it. Default: reject.
+    pub retained_policy: RetainedPolicy,
     /// How many retained messages may be held. Default 10,000,000.
     pub max_retained: usize,
     /// How many bytes of topics, properties and payloads retained messages may hold; each level of
@@ -48,6 +155,9 @@ pub struct Config {
     /// How many events may wait to be fetched; those beyond are counted and dropped. Default 4,096.
     pub max_events: usize,
 }
+
+/// Enough to fill a fast link over a long distance.
+const WINDOW: NonZeroU16 = NonZeroU16::new(1024).expect("it is not zero");
 
 impl Default for Config {
     fn default() -> Self {
@@ -64,6 +174,30 @@ impl Default for Config {
             max_topic_levels: 128,
             max_subscriptions: 100_000,
             max_subscription_bytes: 16 << 20,
+            max_sessions: 1_000_000,
+            max_session_expiry: Some(Duration::from_secs(30 * 86_400)),
+            max_queued_messages: 100_000,
+            max_queued_bytes: 64 << 20,
+            max_queued_bytes_total: 1 << 30,
+            queue_policy: QueuePolicy::Reject,
+            queue_qos0: false,
+            send_window: WINDOW,
+            receive_window: WINDOW,
+            receive_maximum: Strictness::Strict,
+            retransmit_interval: None,
+            retransmit_limit: 5,
+            max_topic_aliases: 16,
+            max_topic_aliases_to_client: 16,
+            share_strategy: ShareStrategy::RoundRobin,
+            max_qos: QoS::ExactlyOnce,
+            retain_available: true,
+            wildcard_subscriptions_available: true,
+            subscription_identifiers_available: true,
+            shared_subscriptions_available: true,
+            response_information: None,
+            server_reference: None,
+            sys_interval: Some(Duration::from_secs(10)),
+            retained_policy: RetainedPolicy::Reject,
             max_retained: 10_000_000,
             max_retained_bytes: 1 << 30,
             outbox_limit: 8 << 20,

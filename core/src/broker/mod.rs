@@ -34,7 +34,7 @@ use crate::time::{Instant, WallClock};
 use crate::topic::FilterTree;
 
 pub use action::Action;
-pub use config::Config;
+pub use config::{Config, QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 pub use counters::Counters;
 pub use event::{Cause, Event, EventKind};
 
