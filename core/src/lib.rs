@@ -63,6 +63,7 @@
 //!                 assert_eq!(credentials.username, None);
 //!                 broker.admit(id, Grant::unrestricted());
 //!             }
+//!             Action::Deliver(_) => {} // There are no clients inside this process.
 //!             Action::Event => while let Some(_for_the_log) = broker.poll_event() {},
 //!         }
 //!     }
@@ -119,10 +120,12 @@ pub mod packet;
 pub mod permission;
 mod retained;
 mod session;
+mod share;
 pub mod time;
 pub mod topic;
 
 pub use broker::{
-    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, Password, QueuePolicy,
-    RetainedPolicy, ShareStrategy, Strictness, TooManyConnections,
+    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, LocalClient,
+    LocalMessage, LocalPublish, OpenLocalError, Password, QueuePolicy, RetainedPolicy,
+    ShareStrategy, Strictness, TooManyConnections,
 };

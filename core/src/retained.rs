@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use crate::connection::NEVER;
 use crate::map::HashKey;
-use crate::message::Message;
+use crate::message::{Message, expiry_left};
 use crate::packet::QoS;
 use crate::session::Subscription;
 use crate::time::Instant;
@@ -134,16 +134,15 @@ impl Retained {
     /// The message as it is to be sent now.
     pub(crate) fn message<'a>(&'a self, topic: &'a str, now: Instant) -> Message<'a> {
         let (properties, payload) = self.content.split_at(self.properties_len as usize);
-        // [MQTT-3.3.2-6] what is left, not what was given. Rounded up: it has not expired yet.
-        let left = self.expires.since(now).as_millis().div_ceil(1000);
         Message {
             topic,
             payload,
             qos: self.qos,
             retain: true,
             properties,
-            expiry: (self.expires != NEVER).then(|| u32::try_from(left).unwrap_or(u32::MAX)),
+            expiry: expiry_left(self.expires, now),
             packet: None,
+            shared: None,
         }
     }
 }

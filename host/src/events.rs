@@ -64,6 +64,7 @@ impl EventLog {
                 version,
                 username,
                 clean_start,
+                session_present,
                 keep_alive,
             } => line!(
                 info,
@@ -71,7 +72,11 @@ impl EventLog {
                 { username = username.as_deref(), version = %version, },
                 "{who} connected with {version}{}, {}, keep-alive {keep_alive} s",
                 User(username.as_deref()),
-                if *clean_start { "clean start" } else { "asking for its session" },
+                match (clean_start, session_present) {
+                    (true, _) => "clean start",
+                    (false, true) => "going on with its session",
+                    (false, false) => "asking for a session that is not there",
+                },
             ),
             EventKind::Disconnected { admitted, cause } => self.ended(event, *admitted, cause),
             EventKind::PublishRefused { topic, reason } => self.limited(|| {
@@ -95,6 +100,14 @@ impl EventLog {
                     { filter = &**filter, cause = %reason, },
                     "{who}: subscription to {} refused: {reason}{why}",
                     Quoted(filter),
+                );
+            }),
+            EventKind::ReceiveMaximumExceeded => self.limited(|| {
+                line!(
+                    warn,
+                    event,
+                    {},
+                    "{who} has more messages in flight than its Receive Maximum, which is let pass"
                 );
             }),
             EventKind::SlowConsumer => self.limited(|| {
@@ -159,6 +172,7 @@ fn is_ordinary(cause: &Cause) -> bool {
         | Cause::Topic(_)
         | Cause::ConnectTimeout
         | Cause::WriteTimeout
+        | Cause::Unacknowledged
         | Cause::Refused(_)
         | Cause::NotSupported(_) => false,
     }

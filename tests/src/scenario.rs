@@ -10,7 +10,7 @@ use std::time::Duration;
 use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
-use wherry_core::{Action, Broker, Config, Event, EventKind};
+use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
 
 use crate::wire::{self, Publish, Received, Version, kind, take_packet};
 
@@ -52,6 +52,8 @@ pub struct World {
     pub admission: Admission,
     /// All events so far.
     pub events: Vec<Event>,
+    /// The local clients for which messages were said to wait, oldest first.
+    pub deliveries: Vec<LocalClient>,
     now: Instant,
     sockets: Vec<Socket>,
     interrupted: bool,
@@ -71,6 +73,7 @@ impl World {
             broker: Broker::new(config, 1, now, WallClock::from_unix_millis(0)),
             admission: Admission::Everyone(Grant::unrestricted()),
             events: Vec::new(),
+            deliveries: Vec::new(),
             now,
             sockets: Vec::new(),
             interrupted: false,
@@ -263,6 +266,7 @@ impl World {
                     self.broker.admit(id, grant.clone());
                 }
             }
+            Action::Deliver(client) => self.deliveries.push(client),
             Action::Event => {
                 while let Some(event) = self.broker.poll_event() {
                     self.events.push(event);

@@ -1,5 +1,6 @@
 //! What the broker wants done.
 
+use super::LocalClient;
 use crate::connection::ConnectionId;
 
 /// A hand raised by the broker; [`Broker::poll_action`](super::Broker::poll_action) hands them out.
@@ -28,6 +29,9 @@ pub enum Action {
     /// slowly, and answer with [`Broker::admit`](super::Broker::admit) or
     /// [`Broker::refuse`](super::Broker::refuse).
     Authenticate(ConnectionId),
+    /// Messages wait for a client inside the process: take them with
+    /// [`Broker::next_message`](super::Broker::next_message). Raised once until there are none left.
+    Deliver(LocalClient),
     /// Events wait in [`Broker::poll_event`](super::Broker::poll_event).
     Event,
 }

@@ -36,6 +36,8 @@ counters! {
     packets_received,
     /// PUBLISH packets received.
     publish_received,
+    /// PUBLISH packets of QoS 2 that had come before, and were not passed on again.
+    publish_repeated,
     /// PUBLISH packets put into outboxes.
     publish_sent,
     /// Messages received that nobody had subscribed to.
@@ -52,6 +54,32 @@ counters! {
     dropped_not_permitted,
     /// Messages dropped because they had expired.
     dropped_expired,
+    /// Deliveries of QoS 0 dropped because the receiver was absent.
+    dropped_absent,
+    /// Deliveries dropped or refused because the receiver's queue, or all together, were full.
+    dropped_queue_full,
+    /// Messages that waited for a session or were in flight to it when it ended.
+    dropped_session_ended,
+    /// Messages put into queues.
+    queued,
+    /// Messages and releases sent again on a new connection.
+    redeliveries,
+    /// Messages and releases sent again on the same connection.
+    retransmissions,
+    /// Messages that receivers refused by an error in PUBACK or PUBREC.
+    refused_by_receiver,
+    /// Acknowledgements of packet identifiers that are not in use.
+    unknown_packet_ids,
+    /// Messages let pass although the client had more in flight than its Receive Maximum.
+    receive_maximum_exceeded,
+    /// Sessions that went on over a new connection.
+    sessions_resumed,
+    /// Sessions that ended because their client wanted a clean start.
+    sessions_discarded,
+    /// Sessions whose expiry interval was over.
+    sessions_expired,
+    /// Sessions refused because there were too many.
+    sessions_over_limit,
     /// Retained messages not kept because a limit was reached.
     retained_over_limit,
     /// Filters refused in SUBSCRIBE.
@@ -82,6 +110,8 @@ counters! {
     ended_keep_alive_timeout,
     /// Ends because the peer took none of the bytes that waited for it.
     ended_write_timeout,
+    /// Ends because messages stayed unacknowledged however often they were sent again.
+    ended_unacknowledged,
     /// Ends by takeover.
     ended_taken_over,
     /// Ends because credentials were refused.
@@ -107,6 +137,7 @@ impl Counters {
             Cause::ConnectTimeout => &mut self.ended_connect_timeout,
             Cause::KeepAliveTimeout => &mut self.ended_keep_alive_timeout,
             Cause::WriteTimeout => &mut self.ended_write_timeout,
+            Cause::Unacknowledged => &mut self.ended_unacknowledged,
             Cause::TakenOver => &mut self.ended_taken_over,
             Cause::Refused(_) => &mut self.ended_refused,
             Cause::NotSupported(_) => &mut self.ended_not_supported,

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Action, Broker, Cause, Event, EventKind};
 use crate::connection::{Closed, ConnectionId, Input, Stage};
-use crate::packet::{Disconnect, Packet, ProtocolVersion};
+use crate::packet::{Disconnect, Packet, Properties, ProtocolVersion};
 use crate::session::SessionId;
 
 impl Broker {
@@ -20,7 +20,7 @@ impl Broker {
         }
         let session = self.leave(id, cause);
         self.forget(id);
-        self.end_session(session);
+        self.leave_session(session);
     }
 
     /// Stops: no connection is opened any more, every will is published, every client hears that
@@ -58,7 +58,7 @@ impl Broker {
         let session = self.leave(id, cause);
         self.out.actions.push_back(Action::Close(id));
         self.set_timer(id);
-        self.end_session(session);
+        self.leave_session(session);
     }
 
     /// Ends a connection without a word: its peer does not listen.
@@ -66,7 +66,7 @@ impl Broker {
         let session = self.leave(id, cause);
         self.forget(id);
         self.out.actions.push_back(Action::Abort(id));
-        self.end_session(session);
+        self.leave_session(session);
     }
 
     /// A closed connection whose peer does not end its side.
@@ -80,9 +80,9 @@ impl Broker {
         let Some(reason) = cause.reason_code() else {
             return;
         };
-        self.send_with_words(id, cause.words(), |properties| {
-            Packet::Disconnect(Disconnect { reason, properties })
-        });
+        let properties = Properties::EMPTY;
+        let disconnect = Packet::Disconnect(Disconnect { reason, properties });
+        self.send_with_words(id, cause.words(), &disconnect);
     }
 
     /// Takes a connection out of its stage into the last one, counts why, and returns the session
@@ -128,20 +128,9 @@ impl Broker {
         }
     }
 
-    /// Ends a session: its subscriptions go, then its will is published ([MQTT-3.1.2-8]).
-    fn end_session(&mut self, id: Option<SessionId>) {
-        let Some(id) = id else { return };
-        let Some(session) = self.sessions.remove(id) else {
-            return;
-        };
-        if self.clients.get(&session.client_id) == Some(&id) {
-            self.clients.remove(&session.client_id);
-        }
-        for filter in session.subscriptions.iter() {
-            self.filters.remove(filter, id);
-        }
-        if let Some(will) = &session.will {
-            self.publish_will(will, &session.grant);
+    fn leave_session(&mut self, session: Option<SessionId>) {
+        if let Some(session) = session {
+            self.detach(session);
         }
     }
 }

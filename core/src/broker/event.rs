@@ -32,6 +32,8 @@ pub enum EventKind {
         username: Option<Box<str>>,
         /// Whether it asked for a session of its own from the start.
         clean_start: bool,
+        /// Whether it goes on with the session that it had.
+        session_present: bool,
         /// The keep-alive in force, in seconds; 0 is none.
         keep_alive: u16,
     },
@@ -58,6 +60,9 @@ pub enum EventKind {
         /// What is wrong with the filter, if that is why.
         error: Option<TopicError>,
     },
+    /// A client has more messages in flight than it was allowed, and is let pass. Told once for each
+    /// connection.
+    ReceiveMaximumExceeded,
     /// A slow consumer has begun to lose QoS 0 messages. Told once until it has caught up.
     SlowConsumer,
 }
@@ -88,6 +93,8 @@ pub enum Cause {
     KeepAliveTimeout,
     /// The peer took no byte of a waiting outbox in time.
     WriteTimeout,
+    /// A message stayed unacknowledged however often it was sent again.
+    Unacknowledged,
     /// The same client identifier connected again.
     TakenOver,
     /// The credentials were refused, with this reason.
@@ -110,6 +117,7 @@ impl Cause {
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::ConnectTimeout | Self::WriteTimeout => ReasonCode::MaximumConnectTime,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
+            Self::Unacknowledged => ReasonCode::UnspecifiedError,
             Self::TakenOver => ReasonCode::SessionTakenOver,
             Self::Refused(reason) | Self::NotSupported(reason) => *reason,
             Self::Shutdown => ReasonCode::ServerShuttingDown,
@@ -127,6 +135,7 @@ impl Cause {
             Self::ConnectTimeout => "no complete CONNECT in time",
             Self::KeepAliveTimeout => "nothing heard within the keep-alive",
             Self::WriteTimeout => "took no byte of what waits for it in time",
+            Self::Unacknowledged => "left a message unacknowledged however often it was sent",
             Self::TakenOver => "same client identifier connected again",
             Self::Shutdown => "broker is stopping",
             Self::Kicked => "ended by an administrator",
@@ -163,6 +172,7 @@ impl fmt::Display for Cause {
             Self::ConnectTimeout
             | Self::KeepAliveTimeout
             | Self::WriteTimeout
+            | Self::Unacknowledged
             | Self::TakenOver
             | Self::Shutdown
             | Self::Kicked => f.write_str(self.words().unwrap_or_default()),

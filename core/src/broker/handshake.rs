@@ -6,12 +6,12 @@ use alloc::sync::Arc;
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::{Action, Broker, Cause, Event, EventKind};
-use crate::connection::{ConnectionId, Handshake, Paused, Secret, Stage};
+use crate::connection::{AliasesToClient, ConnectionId, Handshake, Paused, Secret, Stage};
 use crate::packet::{
     ConnAck, Connect, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode,
 };
 use crate::permission::Grant;
-use crate::session::{Session, Subscriptions, Will};
+use crate::session::{Expiry, Session, Will};
 use crate::topic;
 
 /// The longest client identifier of MQTT 3.1, in characters.
@@ -35,10 +35,12 @@ impl Broker {
             }
         };
         self.set_version(id, connect.version);
-        if let Some(connection) = self.connections.get_mut(id)
-            && let Some(size) = connect.properties.maximum_packet_size()
-        {
-            connection.max_packet_size = size.get();
+        if let Some(connection) = self.connections.get_mut(id) {
+            if let Some(size) = connect.properties.maximum_packet_size() {
+                connection.max_packet_size = size.get();
+            }
+            let wants_words = connect.properties.request_problem_information();
+            connection.wants_words = wants_words.unwrap_or(true);
         }
         if let Err(cause) = self.check_connect(&connect) {
             let what = match &cause {
@@ -61,14 +63,28 @@ impl Broker {
             password: connect.password.map(|password| Secret(password.into())),
             clean_start: connect.clean_start,
             keep_alive: connect.keep_alive,
-            session_expiry: connect.properties.session_expiry_interval().unwrap_or(0),
+            session_expiry: asked_expiry(&connect),
+            receive_maximum: connect
+                .properties
+                .receive_maximum()
+                .map_or(u16::MAX, NonZeroU16::get),
+            topic_alias_maximum: connect.properties.topic_alias_maximum().unwrap_or(0),
+            wants_response_information: connect
+                .properties
+                .request_response_information()
+                .unwrap_or(false),
             will: connect
                 .will
                 .as_ref()
                 .map(|will| Box::new(Will::from_packet(will))),
         };
         // A client that could not even be told that it is let in.
-        if !self.fits(id, &welcome(&self.terms(&handshake))) {
+        let information = self.information_for(&handshake);
+        let fits = {
+            let terms = self.terms(&handshake, information.as_deref());
+            self.fits(id, &welcome(&terms, false))
+        };
+        if !fits {
             let reason = ReasonCode::PacketTooLarge;
             self.refuse_connect(id, reason, None);
             return Err(Cause::Refused(reason));
@@ -104,8 +120,12 @@ impl Broker {
                 return Err(Cause::NotSupported(ReasonCode::TopicNameInvalid));
             }
             // [MQTT-3.2.2-12] says so of the Maximum QoS that CONNACK would have announced.
-            if will.qos > MAXIMUM_QOS {
+            if will.qos > self.config.max_qos {
                 return Err(Cause::NotSupported(ReasonCode::QoSNotSupported));
+            }
+            // [MQTT-3.2.2-13]
+            if will.retain && !self.config.retain_available {
+                return Err(Cause::NotSupported(ReasonCode::RetainNotSupported));
             }
         }
         Ok(())
@@ -113,54 +133,73 @@ impl Broker {
 
     /// The credentials are good: the client comes in, and whoever used its identifier goes.
     pub fn admit(&mut self, id: ConnectionId, grant: Grant) {
-        let Some(connection) = self.connections.get_mut(id) else {
+        let Some(connection) = self.connections.get(id) else {
             self.out.counters.stale_handles += 1;
             return;
         };
-        if !matches!(connection.stage, Stage::Authenticating(_)) {
+        let Stage::Authenticating(handshake) = &connection.stage else {
             return;
+        };
+        let known = self.session_named(&handshake.client_id);
+        if known
+            .and_then(|id| self.sessions.get(id))
+            .is_some_and(|it| it.local)
+        {
+            return self.refuse(id, ReasonCode::ClientIdentifierNotValid);
         }
+        if known.is_none() && self.sessions.len() >= self.config.max_sessions {
+            self.out.counters.sessions_over_limit += 1;
+            return self.refuse(id, ReasonCode::QuotaExceeded);
+        }
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
         let Stage::Authenticating(handshake) =
             core::mem::replace(&mut connection.stage, Stage::Open)
         else {
             return;
         };
+        let handshake = *handshake;
         // [MQTT-3.1.4-3] Only now, so that nobody is thrown out by someone who is not let in.
-        if let Some(old) = self.clients.get(&handshake.client_id)
-            && let Some(old) = self.sessions.get(*old)
-        {
-            self.end(old.connection, Cause::TakenOver);
-        }
+        let old = self.take_over(&handshake.client_id, handshake.clean_start);
+        let session_present = old.is_some();
+        let session = match old {
+            Some(old) => {
+                self.out.counters.sessions_resumed += 1;
+                self.attach(old, id);
+                old
+            }
+            None => {
+                let client_id = Arc::clone(&handshake.client_id);
+                let mut session = Session::new(client_id, Grant::default());
+                session.connection = id;
+                self.begin_session(session)
+            }
+        };
         let keep_alive = self.granted_keep_alive(&handshake);
+        let expiry = self.granted_expiry(&handshake);
+        let aliases = self.aliases_to(&handshake);
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
+        connection.session = session;
         connection.since = self.now;
         connection.keep_alive = keep_alive;
+        connection.window = handshake.receive_maximum;
+        connection.aliases_to = aliases;
         let version = connection.version;
         let origin = connection.origin.clone();
-        let session = self.sessions.insert(Session {
-            connection: id,
-            merged: (0, 0),
-            grant,
-            subscriptions: Subscriptions::default(),
-            replays: alloc::collections::BTreeMap::new(),
-            replay_queued: false,
-            asked_to_stay: handshake.session_expiry > 0,
-            will: None,
-            client_id: Arc::clone(&handshake.client_id),
-        });
-        connection.session = session;
-        self.clients
-            .insert(Arc::clone(&handshake.client_id), session);
         self.out.counters.clients_admitted += 1;
         {
-            let terms = self.terms(&handshake);
-            self.send(id, &welcome(&terms));
+            let information = self.information_for(&handshake);
+            let terms = self.terms(&handshake, information.as_deref());
+            self.send(id, &welcome(&terms, session_present));
         }
-        let handshake = *handshake;
         if let Some(session) = self.sessions.get_mut(session) {
+            session.grant = grant;
             session.will = handshake.will;
+            session.expiry = expiry;
+            session.asked_expiry = handshake.session_expiry;
         }
         self.out.tell(Event {
             connection: id,
@@ -170,9 +209,11 @@ impl Broker {
                 version,
                 username: handshake.username,
                 clean_start: handshake.clean_start,
+                session_present,
                 keep_alive,
             },
         });
+        self.serve_connection(id);
         self.go_on(id, Paused::AUTHENTICATING);
     }
 
@@ -196,38 +237,84 @@ impl Broker {
 
     /// CONNACK with a refusal. [MQTT-3.2.2-6]: session present is 0.
     fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, what: Option<&str>) {
-        self.send_with_words(id, what, |properties| {
-            Packet::ConnAck(ConnAck {
-                session_present: false,
-                reason,
-                properties,
-            })
+        let connack = Packet::ConnAck(ConnAck {
+            session_present: false,
+            reason,
+            properties: Properties::EMPTY,
         });
+        self.send_with_words(id, what, &connack);
     }
 
     /// What CONNACK tells a client that is let in.
-    fn terms<'a>(&self, handshake: &'a Handshake) -> heapless::Vec<Property<'a>, 8> {
+    fn terms<'a>(
+        &self,
+        handshake: &'a Handshake,
+        information: Option<&'a str>,
+    ) -> heapless::Vec<Property<'a>, 16> {
+        let config = &self.config;
         let mut terms = heapless::Vec::new();
         let mut add = |property| {
             // There are fewer kinds of them below than places.
             let _ = terms.push(property);
         };
-        if handshake.session_expiry > 0 {
-            add(Property::SessionExpiryInterval(0));
+        let expiry = self.granted_expiry(handshake);
+        if expiry != handshake.session_expiry {
+            add(Property::SessionExpiryInterval(expiry.0));
         }
-        add(Property::MaximumQoS(MAXIMUM_QOS));
-        if let Some(size) = NonZeroU32::new(self.config.max_packet_size) {
+        add(Property::ReceiveMaximum(config.receive_window));
+        if config.max_qos < QoS::ExactlyOnce {
+            add(Property::MaximumQoS(config.max_qos));
+        }
+        if !config.retain_available {
+            add(Property::RetainAvailable(false));
+        }
+        if let Some(size) = NonZeroU32::new(config.max_packet_size) {
             add(Property::MaximumPacketSize(size));
         }
         if handshake.assigned {
             add(Property::AssignedClientIdentifier(&handshake.client_id));
         }
-        add(Property::SharedSubscriptionAvailable(false));
+        if config.max_topic_aliases > 0 {
+            add(Property::TopicAliasMaximum(config.max_topic_aliases));
+        }
+        if !config.wildcard_subscriptions_available {
+            add(Property::WildcardSubscriptionAvailable(false));
+        }
+        if !config.subscription_identifiers_available {
+            add(Property::SubscriptionIdentifierAvailable(false));
+        }
+        if !config.shared_subscriptions_available {
+            add(Property::SharedSubscriptionAvailable(false));
+        }
         let keep_alive = self.granted_keep_alive(handshake);
         if keep_alive != handshake.keep_alive {
             add(Property::ServerKeepAlive(keep_alive));
         }
+        if let Some(information) = information {
+            add(Property::ResponseInformation(information));
+        }
         terms
+    }
+
+    /// What the client is told of where answers should go, if it asks ([MQTT-3.1.2-28]).
+    fn information_for(&self, handshake: &Handshake) -> Option<Box<str>> {
+        let wanted = handshake.wants_response_information;
+        wanted.then(|| self.config.response_information.clone())?
+    }
+
+    /// How long the session outlives the connection: what the client asked for, or the maximum if
+    /// that is less.
+    fn granted_expiry(&self, handshake: &Handshake) -> Expiry {
+        handshake
+            .session_expiry
+            .limited(self.config.max_session_expiry)
+    }
+
+    /// Room for the topic aliases that the client allows for ([MQTT-3.1.2-26], [MQTT-3.1.2-27]).
+    fn aliases_to(&self, handshake: &Handshake) -> Option<Box<AliasesToClient>> {
+        let ours = self.config.max_topic_aliases_to_client;
+        let maximum = handshake.topic_alias_maximum.min(ours);
+        (maximum > 0).then(|| Box::new(AliasesToClient::new(self.aliases, maximum)))
     }
 
     /// The keep-alive in force: what the client asked for, or the maximum if that is less or if it
@@ -259,13 +346,19 @@ impl Broker {
     }
 }
 
-/// The highest QoS that is kept, so far.
-pub(super) const MAXIMUM_QOS: QoS = QoS::AtMostOnce;
+/// How long the session is to outlive its connection. Before MQTT 5 one that is not clean has no end.
+fn asked_expiry(connect: &Connect<'_>) -> Expiry {
+    match connect.version {
+        ProtocolVersion::V5 => Expiry(connect.properties.session_expiry_interval().unwrap_or(0)),
+        _ if connect.clean_start => Expiry::AT_ONCE,
+        _ => Expiry::NEVER,
+    }
+}
 
 /// CONNACK for a client that is let in.
-fn welcome<'a>(terms: &'a [Property<'a>]) -> Packet<'a> {
+fn welcome<'a>(terms: &'a [Property<'a>], session_present: bool) -> Packet<'a> {
     Packet::ConnAck(ConnAck {
-        session_present: false,
+        session_present,
         reason: ReasonCode::Success,
         properties: Properties::from_slice(terms),
     })

@@ -3,9 +3,10 @@
 use super::{Action, Broker, Cause};
 use crate::connection::{ConnectionId, Paused, Stage};
 use crate::packet::{
-    Ack, Disconnect, FixedHeader, Packet, PacketType, Properties, Property, ProtocolError,
+    Disconnect, FixedHeader, Packet, PacketType, Properties, Property, ProtocolError,
     ProtocolVersion, Publish, ReasonCode, Sender,
 };
+use crate::session::{Answer, Expiry};
 
 /// How many steps the packets of one connection may take before others have their turn. A step is a
 /// look at one place of a tree: ordinary messages take a few, and what one read brings of them stays
@@ -215,15 +216,19 @@ impl Broker {
             Packet::Connect(_) => Err(Cause::Protocol(SECOND_CONNECT)),
             // [MQTT-4.12.0-6] no authentication method was agreed upon.
             Packet::Auth(_) => Err(Cause::Protocol(AUTH_WITHOUT_METHOD)),
-            // Nothing of QoS 1 or 2 is on its way in either direction, so no packet identifier is
-            // known. Both sides of the QoS 2 exchange are answered, so that it ends at the client.
-            Packet::PubAck(_) | Packet::PubComp(_) => Ok(()),
-            Packet::PubRec(ack) => {
-                self.send(id, &Packet::PubRel(unknown_identifier(ack)));
-                Ok(())
+            Packet::PubAck(ack) => self.answered(
+                id,
+                ack.packet_id,
+                Answer::Acknowledged,
+                ack.reason.is_error(),
+            ),
+            Packet::PubRec(ack) if ack.reason.is_error() => {
+                self.answered(id, ack.packet_id, Answer::Rejected, true)
             }
+            Packet::PubRec(ack) => self.answered(id, ack.packet_id, Answer::Received, false),
+            Packet::PubComp(ack) => self.answered(id, ack.packet_id, Answer::Completed, false),
             Packet::PubRel(ack) => {
-                self.send(id, &Packet::PubComp(unknown_identifier(ack)));
+                self.released(id, ack.packet_id);
                 Ok(())
             }
             // PUBLISH went its own way, the others were refused as not a client's by the decoder.
@@ -233,21 +238,18 @@ impl Broker {
 
     /// DISCONNECT from the client.
     fn disconnect(&mut self, id: ConnectionId, packet: &Disconnect<'_>) -> Result<(), Cause> {
-        // 3.14.2.2.2 It is the interval in CONNECT that counts, not what CONNACK made of it.
-        if packet
-            .properties
-            .session_expiry_interval()
-            .is_some_and(|seconds| seconds > 0)
-            && self
-                .session_of(id)
-                .is_some_and(|session| !session.asked_to_stay)
-        {
-            return Err(Cause::Protocol(EXPIRY_WITHOUT_SESSION));
-        }
-        if packet.reason == ReasonCode::Success
-            && let Some(session) = self.session_of(id)
-        {
-            session.will = None; // [MQTT-3.14.4-3]
+        let maximum = self.config.max_session_expiry;
+        if let Some(session) = self.session_of(id) {
+            if let Some(seconds) = packet.properties.session_expiry_interval() {
+                // 3.14.2.2.2 It is the interval in CONNECT that counts, not what CONNACK made of it.
+                if seconds > 0 && session.asked_expiry == Expiry::AT_ONCE {
+                    return Err(Cause::Protocol(EXPIRY_WITHOUT_SESSION));
+                }
+                session.expiry = Expiry(seconds).limited(maximum);
+            }
+            if packet.reason == ReasonCode::Success {
+                session.will = None; // [MQTT-3.14.4-3]
+            }
         }
         Err(Cause::ClientDisconnect(packet.reason))
     }
@@ -282,20 +284,24 @@ impl Broker {
     }
 
     /// Sends a packet with a reason string, or, if that would make it larger than the client takes,
-    /// without ([MQTT-3.2.2-19], [MQTT-3.14.2-3]).
+    /// without ([MQTT-3.2.2-19], [MQTT-3.14.2-3] and their like). A client that does not want to know
+    /// hears it in CONNACK and DISCONNECT alone ([MQTT-3.1.2-29]).
     pub(super) fn send_with_words(
         &mut self,
         id: ConnectionId,
         words: Option<&str>,
-        packet: impl Fn(Properties<'_>) -> Packet<'_>,
+        packet: &Packet<'_>,
     ) {
-        let words = words.map(Property::ReasonString);
-        let in_words = packet(Properties::from_slice(words.as_slice()));
-        if self.fits(id, &in_words) {
-            self.send(id, &in_words);
-        } else {
-            self.send(id, &packet(Properties::EMPTY));
+        if let Some(words) = words {
+            let is_last_word = matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_));
+            let wanted = is_last_word || self.connections.get(id).is_some_and(|it| it.wants_words);
+            let words = [Property::ReasonString(words)];
+            let in_words = packet.with_properties(Properties::from_slice(&words));
+            if wanted && self.fits(id, &in_words) {
+                return self.send(id, &in_words);
+            }
         }
+        self.send(id, packet);
     }
 
     /// Whether a packet is small enough for the client of a connection.
@@ -322,14 +328,6 @@ impl Broker {
             return;
         }
         self.out.send(id, connection, &self.encoded);
-    }
-}
-
-fn unknown_identifier<'a>(ack: &Ack<'_>) -> Ack<'a> {
-    Ack {
-        packet_id: ack.packet_id,
-        reason: ReasonCode::PacketIdentifierNotFound,
-        properties: Properties::EMPTY,
     }
 }
 

@@ -1,20 +1,25 @@
 //! The broker of one shard: inputs in, actions out.
 //!
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
-//! packets), `handshake` (CONNECT to CONNACK), `publish`, `route`, `subscribe`, `replay` (retained
-//! messages to new subscriptions), `ending`.
+//! packets), `handshake` (CONNECT to CONNACK), `publish`, `route` (a message to its receivers),
+//! `deliver` (into outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `subscribe`,
+//! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process).
 
 mod action;
 mod config;
 mod counters;
+mod deliver;
 mod ending;
 mod event;
+mod exchange;
 mod handshake;
 mod input;
+mod lifetime;
+mod local;
 mod outlet;
 mod publish;
-mod replay;
 mod route;
+mod serve;
 mod subscribe;
 mod timers;
 
@@ -30,6 +35,7 @@ use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::{ProtocolVersion, ReasonCode};
 use crate::retained::RetainedMessages;
 use crate::session::{Session, SessionId, Subscription};
+use crate::share::Shares;
 use crate::time::{Instant, WallClock};
 use crate::topic::FilterTree;
 
@@ -37,10 +43,11 @@ pub use action::Action;
 pub use config::{Config, QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 pub use counters::Counters;
 pub use event::{Cause, Event, EventKind};
+pub use local::{LocalClient, LocalMessage, LocalPublish, OpenLocalError};
 
 use outlet::Outlet;
 use route::Scratch;
-use timers::Timers;
+use timers::{Timed, Timers};
 
 /// How often memory that is no longer needed is given back.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
@@ -95,9 +102,12 @@ pub struct Broker {
     /// Sessions by client identifier.
     clients: KeyedMap<Arc<str>, SessionId>,
     filters: FilterTree<SessionId, Subscription>,
+    shares: Shares,
+    /// How many sessions have an absent client.
+    absent: usize,
     retained: RetainedMessages,
-    /// Sessions whose replays have stopped although their outbox has room, to go on in their turn.
-    replaying: VecDeque<SessionId>,
+    /// Sessions to which more could be sent than there was time for, to go on in their turn.
+    serving: VecDeque<SessionId>,
     /// Connections whose packets have made work enough for one turn, to go on in the next.
     yielded: VecDeque<ConnectionId>,
     /// How many steps were done for the connection whose turn it is.
@@ -108,7 +118,11 @@ pub struct Broker {
     scratch: Scratch,
     /// Packets to be sent are encoded here.
     encoded: Vec<u8>,
+    /// The properties of a message are put together here.
+    properties: Vec<u8>,
     identifiers: HashKey,
+    /// Places topic aliases.
+    aliases: HashKey,
     /// How many client identifiers were assigned.
     assigned: u64,
     stopping: bool,
@@ -121,6 +135,7 @@ impl Broker {
         // Deadlines are converted by the wall clock once there is a store that outlives the process.
         let _ = wall_clock;
         let mut seed = seed;
+        let shuffle = split_mix(&mut seed);
         let mut key = || HashKey::from_seed(split_mix(&mut seed));
         Self {
             now,
@@ -128,8 +143,10 @@ impl Broker {
             sessions: SlotMap::with_key(),
             clients: KeyedMap::new(key()),
             filters: FilterTree::new(key()),
+            shares: Shares::new(key(), shuffle),
+            absent: 0,
             retained: RetainedMessages::new(key()),
-            replaying: VecDeque::new(),
+            serving: VecDeque::new(),
             yielded: VecDeque::new(),
             work: 0,
             timers: Timers::default(),
@@ -137,7 +154,9 @@ impl Broker {
             out: Outlet::new(config.max_events, now),
             scratch: Scratch::default(),
             encoded: Vec::new(),
+            properties: Vec::new(),
             identifiers: key(),
+            aliases: key(),
             assigned: 0,
             stopping: false,
             config,
@@ -150,9 +169,12 @@ impl Broker {
         self.now = self.now.max(now);
         self.out.now = self.now;
         while let Some((at, id)) = self.timers.pop_due(self.now) {
-            self.timer_fired(at, id);
+            match id {
+                Timed::Connection(id) => self.timer_fired(at, id),
+                Timed::Session(id) => self.session_timer_fired(at, id),
+            }
         }
-        self.continue_replays();
+        self.continue_serving();
         self.continue_yielded();
         match self.shrink_at {
             Some(at) if at <= self.now => {
@@ -169,7 +191,7 @@ impl Broker {
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
     /// all: timers are lazy.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.replaying.is_empty() || !self.yielded.is_empty() {
+        if !self.serving.is_empty() || !self.yielded.is_empty() {
             return Some(self.now);
         }
         [self.timers.next(), self.shrink_at]
@@ -232,6 +254,7 @@ impl Broker {
             connection.progress = self.now;
         }
         let left = connection.outbox.len();
+        let is_timed = left > 0 || connection.retransmit < connection.timer;
         let is_short = left <= self.config.outbox_limit / 2;
         if is_short {
             connection.slow = false;
@@ -241,10 +264,10 @@ impl Broker {
         if (has_room || left == 0) && connection.paused.contains(Paused::OUTBOX) {
             self.go_on(id, Paused::OUTBOX);
         }
-        if left > 0 {
+        if is_timed {
             self.set_timer(id);
         }
-        self.replay_to(id);
+        self.serve_connection(id);
     }
 
     /// The credentials to check, as long as [`Action::Authenticate`] has not been answered.
@@ -295,9 +318,25 @@ impl Broker {
         self.sessions.len()
     }
 
-    /// How many subscriptions there are.
+    /// How many of them have a client that is absent.
+    pub fn absent_sessions(&self) -> usize {
+        self.absent
+    }
+
+    /// How many subscriptions there are, shared ones included.
     pub fn subscriptions(&self) -> usize {
-        self.filters.len()
+        self.filters.len() + self.shares.len()
+    }
+
+    /// How many memberships of shared subscriptions there are.
+    pub fn shared_subscriptions(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// How many bytes the messages have that wait for clients or are in flight to them, each counted
+    /// once.
+    pub fn queued_bytes(&self) -> usize {
+        self.out.held_bytes()
     }
 
     /// How many retained messages there are.
@@ -351,13 +390,8 @@ impl Broker {
             && at < connection.timer
         {
             connection.timer = at;
-            self.timers.set(at, id);
-            if self.timers.are_mostly_stale(self.connections.len()) {
-                let connections = self.connections.iter();
-                let set = connections.filter(|(_, connection)| connection.timer != NEVER);
-                self.timers
-                    .replace(set.map(|(id, connection)| (connection.timer, id)));
-            }
+            self.timers.set(at, Timed::Connection(id));
+            self.sort_timers();
         }
     }
 
@@ -374,6 +408,11 @@ impl Broker {
                 Overdue::Connect => self.end(id, Cause::ConnectTimeout),
                 Overdue::Authenticate => self.refuse(id, ReasonCode::ServerUnavailable),
                 Overdue::KeepAlive => self.end(id, Cause::KeepAliveTimeout),
+                Overdue::Retransmit => {
+                    if !self.retransmit(id) {
+                        self.end(id, Cause::Unacknowledged);
+                    }
+                }
                 Overdue::Write => self.abort(id, Cause::WriteTimeout),
                 Overdue::Close => self.drop_closing(id),
             },

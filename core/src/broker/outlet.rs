@@ -1,11 +1,14 @@
 //! Everything that leaves the broker: bytes, actions, events, counts.
 
 use alloc::collections::VecDeque;
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Action, Counters, Event};
+use super::{Action, Counters, Event, LocalClient};
 use crate::connection::{Connection, ConnectionId, Pool};
+use crate::message::Kept;
+use crate::session::{Delivery, Session, SessionId};
 use crate::time::Instant;
 
 /// The broker's way out. It is one field, so that it can be used while connections are borrowed.
@@ -17,6 +20,8 @@ pub(super) struct Outlet {
     pub(super) max_events: usize,
     event_raised: bool,
     pub(super) counters: Counters,
+    /// The bytes of all messages that are kept, each once.
+    held: usize,
     /// The time of the current call.
     pub(super) now: Instant,
 }
@@ -30,8 +35,33 @@ impl Outlet {
             max_events,
             event_raised: false,
             counters: Counters::default(),
+            held: 0,
             now,
         }
+    }
+
+    /// The bytes of all messages that are kept, each once.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held
+    }
+
+    /// A message is kept from now on; every reference to it is given back by
+    /// [`Outlet::release_kept`].
+    pub(super) fn keep(&mut self, message: Arc<Kept>) -> Arc<Kept> {
+        self.held += message.len();
+        message
+    }
+
+    /// Gives one reference to a message back.
+    pub(super) fn release_kept(&mut self, message: Arc<Kept>) {
+        if let Some(message) = Arc::into_inner(message) {
+            self.held -= message.len();
+        }
+    }
+
+    /// A session is not owed this any more.
+    pub(super) fn release(&mut self, delivery: Delivery) {
+        self.release_kept(delivery.message);
     }
 
     /// Appends bytes to a connection's outbox.
@@ -60,6 +90,13 @@ impl Outlet {
         if !connection.send_raised {
             connection.send_raised = true;
             self.actions.push_back(Action::Send(id));
+        }
+    }
+
+    /// Says that messages wait for a session, if it is a local client's.
+    pub(super) fn raise_deliver(&mut self, id: SessionId, session: &mut Session) {
+        if session.local && !core::mem::replace(&mut session.raised, true) {
+            self.actions.push_back(Action::Deliver(LocalClient::of(id)));
         }
     }
 

@@ -2,11 +2,13 @@
 
 use core::time::Duration;
 
-use super::handshake::{MAXIMUM_QOS, is_reserved};
-use super::{Broker, Cause, EventKind};
+use super::handshake::is_reserved;
+use super::{Broker, Cause, EventKind, Strictness};
 use crate::connection::ConnectionId;
-use crate::message::{Message, Original, owned_properties};
-use crate::packet::{ProtocolError, ProtocolVersion, Publish, ReasonCode};
+use crate::message::{Message, Original, owned_properties, write_owned};
+use crate::packet::{
+    Ack, Packet, PacketId, Properties, ProtocolError, ProtocolVersion, Publish, QoS, ReasonCode,
+};
 use crate::permission::Grant;
 use crate::session::SessionId;
 use crate::topic;
@@ -22,32 +24,17 @@ impl Broker {
     ) -> Result<(), Cause> {
         self.out.counters.publish_received += 1;
         // [MQTT-3.2.2-11]
-        if publish.qos > MAXIMUM_QOS {
+        if publish.qos > self.config.max_qos {
             return Err(Cause::NotSupported(ReasonCode::QoSNotSupported));
         }
-        // [MQTT-3.3.2-9] CONNACK announced no Topic Alias Maximum: it is 0.
+        // [MQTT-3.2.2-14]
+        if publish.retain && !self.config.retain_available {
+            return Err(Cause::NotSupported(ReasonCode::RetainNotSupported));
+        }
         if publish.properties.topic_alias().is_some() {
-            return Err(Cause::Protocol(ALIAS_ABOVE_MAXIMUM));
+            return self.publish_by_alias(id, publish);
         }
         topic::check_name(publish.topic, self.config.max_topic_levels).map_err(Cause::Topic)?;
-        let Some(from) = self
-            .connections
-            .get(id)
-            .map(|connection| connection.session)
-        else {
-            return Ok(());
-        };
-        let Some(session) = self.sessions.get(from) else {
-            return Ok(());
-        };
-        if is_reserved(publish.topic) {
-            self.refuse_publish(id, publish.topic, ReasonCode::TopicNameInvalid);
-            return Ok(());
-        }
-        if !session.grant.may_publish(publish.topic) {
-            self.refuse_publish(id, publish.topic, ReasonCode::NotAuthorized);
-            return Ok(());
-        }
         let message = Message {
             topic: publish.topic,
             payload: publish.payload,
@@ -59,16 +46,178 @@ impl Broker {
                 bytes: packet,
                 version,
             }),
+            shared: None,
         };
-        if publish.retain {
-            let properties = owned_properties(&publish.properties);
-            let expiry = publish.properties.message_expiry_interval();
-            if !self.retain(&message, &properties, expiry) {
-                self.tell_refused(id, publish.topic, ReasonCode::QuotaExceeded);
+        self.exchange(id, publish, &message)
+    }
+
+    /// A PUBLISH with a topic alias, which stands for its topic or is to stand for it.
+    #[inline(never)]
+    fn publish_by_alias(&mut self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Cause> {
+        let alias = publish.properties.topic_alias().map_or(0, |it| it.get());
+        // [MQTT-3.3.2-9]
+        if alias == 0 || alias > self.config.max_topic_aliases {
+            return Err(Cause::Protocol(ALIAS_ABOVE_MAXIMUM));
+        }
+        let levels = self.config.max_topic_levels;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Ok(());
+        };
+        // Taken out, for the topic is used while the broker is.
+        let mut aliases = core::mem::take(&mut connection.aliases_from);
+        let mut properties = core::mem::take(&mut self.properties);
+        properties.clear();
+        write_owned(&publish.properties, &mut properties);
+        let done = if publish.topic.is_empty() {
+            Ok(())
+        } else {
+            let checked = topic::check_name(publish.topic, levels).map_err(Cause::Topic);
+            checked.map(|()| aliases.set(alias, publish.topic))
+        };
+        let done = done.and_then(|()| {
+            let topic = aliases
+                .get(alias)
+                .ok_or(Cause::Protocol(ALIAS_STANDS_FOR_NOTHING))?;
+            let message = Message {
+                topic,
+                payload: publish.payload,
+                qos: publish.qos,
+                retain: publish.retain,
+                properties: &properties,
+                expiry: publish.properties.message_expiry_interval(),
+                packet: None,
+                shared: None,
+            };
+            self.exchange(id, publish, &message)
+        });
+        self.properties = properties;
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.aliases_from = aliases;
+        }
+        done
+    }
+
+    /// Does for a message what its QoS asks for.
+    #[inline]
+    fn exchange(
+        &mut self,
+        id: ConnectionId,
+        publish: &Publish<'_>,
+        message: &Message<'_>,
+    ) -> Result<(), Cause> {
+        let Some(connection) = self.connections.get(id) else {
+            return Ok(());
+        };
+        let (from, version) = (connection.session, connection.version);
+        let Some(packet_id) = publish.packet_id else {
+            if let Err(reason) = self.accept(from, message) {
+                self.tell_refused(id, message.topic, reason);
+            }
+            return Ok(());
+        };
+        let Some(session) = self.sessions.get(from) else {
+            return Ok(());
+        };
+        let is_held = session.incoming.contains(packet_id);
+        if is_held && publish.qos == QoS::ExactlyOnce {
+            // [MQTT-4.3.3-10] It came before.
+            self.out.counters.publish_repeated += 1;
+            self.send(id, &Packet::PubRec(Ack::success(packet_id)));
+            return Ok(());
+        }
+        if is_held && version == ProtocolVersion::V5 {
+            self.out.counters.publish_refused += 1;
+            let reason = ReasonCode::PacketIdentifierInUse;
+            self.acknowledge(id, packet_id, QoS::AtLeastOnce, reason);
+            return Ok(());
+        }
+        // [MQTT-3.3.4-9] of the client's side. Before MQTT 5 there is no such limit.
+        if version == ProtocolVersion::V5
+            && session.incoming.len() >= usize::from(self.config.receive_window.get())
+        {
+            if self.config.receive_maximum == Strictness::Strict {
+                return Err(Cause::Protocol(RECEIVE_MAXIMUM_EXCEEDED));
+            }
+            self.let_pass(id);
+        }
+        let reason = self.accept(from, message).unwrap_or_else(|reason| {
+            self.tell_refused(id, message.topic, reason);
+            reason
+        });
+        if publish.qos == QoS::ExactlyOnce
+            && !reason_as_told(version, reason).is_error()
+            && let Some(session) = self.sessions.get_mut(from)
+        {
+            session.incoming.hold(packet_id);
+        }
+        self.acknowledge(id, packet_id, publish.qos, reason);
+        Ok(())
+    }
+
+    /// More is in flight than was allowed, and the configuration says to let it pass.
+    #[cold]
+    fn let_pass(&mut self, id: ConnectionId) {
+        self.out.counters.receive_maximum_exceeded += 1;
+        if let Some(connection) = self.connections.get_mut(id)
+            && !core::mem::replace(&mut connection.overran, true)
+        {
+            self.tell(id, EventKind::ReceiveMaximumExceeded);
+        }
+    }
+
+    /// PUBACK or PUBREC.
+    fn acknowledge(&mut self, id: ConnectionId, packet_id: PacketId, qos: QoS, reason: ReasonCode) {
+        let words = match reason {
+            ReasonCode::QuotaExceeded => Some("there is no room for the message"),
+            ReasonCode::TopicNameInvalid => Some("this topic is the broker's own"),
+            ReasonCode::PacketIdentifierInUse => Some("a QoS 2 message has this identifier"),
+            _ => None,
+        };
+        let ack = Ack {
+            packet_id,
+            reason,
+            properties: Properties::EMPTY,
+        };
+        let ack = match qos {
+            QoS::ExactlyOnce => Packet::PubRec(ack),
+            _ => Packet::PubAck(ack),
+        };
+        self.send_with_words(id, words, &ack);
+    }
+
+    /// Takes a message from a client, if the client may publish it: it is retained, if that is asked
+    /// for, and goes to those who subscribed. Returns what the client is to be told; it is an error
+    /// if the log should say so too.
+    #[inline]
+    pub(super) fn accept(
+        &mut self,
+        from: SessionId,
+        message: &Message<'_>,
+    ) -> Result<ReasonCode, ReasonCode> {
+        let Some(session) = self.sessions.get(from) else {
+            return Err(ReasonCode::UnspecifiedError);
+        };
+        let refused = if is_reserved(message.topic) {
+            Some(ReasonCode::TopicNameInvalid)
+        } else if !session.grant.may_publish(message.topic) {
+            Some(ReasonCode::NotAuthorized)
+        } else {
+            None
+        };
+        if let Some(reason) = refused {
+            self.out.counters.publish_refused += 1;
+            return Err(reason);
+        }
+        if message.retain {
+            let among = Properties::from_kept_wire(message.properties);
+            let properties = owned_properties(&among);
+            let expiry = message.expiry.or(among.message_expiry_interval());
+            if !self.retain(message, &properties, expiry) {
+                self.route(from, message);
+                return Err(ReasonCode::QuotaExceeded);
             }
         }
-        self.route(from, &message);
-        Ok(())
+        Ok(self.route(from, message).reason())
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may.
@@ -86,6 +235,7 @@ impl Broker {
             properties: &will.properties,
             expiry: will.expiry,
             packet: None,
+            shared: None,
         };
         if will.retain {
             // A full store is counted there; nobody is left to be told.
@@ -115,15 +265,20 @@ impl Broker {
         kept
     }
 
-    /// A message goes no further. Its publisher cannot be told at QoS 0; the log is.
-    fn refuse_publish(&mut self, id: ConnectionId, topic: &str, reason: ReasonCode) {
-        self.out.counters.publish_refused += 1;
-        self.tell_refused(id, topic, reason);
-    }
-
+    /// A message was not taken. Where its publisher cannot be told, the log is.
+    #[cold]
     fn tell_refused(&mut self, id: ConnectionId, topic: &str, reason: ReasonCode) {
         let topic = topic.into();
         self.tell(id, EventKind::PublishRefused { topic, reason });
+    }
+}
+
+/// What a client of that version hears: before MQTT 5, every acknowledgement is a positive one (3.1.1
+/// [MQTT-3.3.5-2]).
+fn reason_as_told(version: ProtocolVersion, reason: ReasonCode) -> ReasonCode {
+    match version {
+        ProtocolVersion::V5 => reason,
+        _ => ReasonCode::Success,
     }
 }
 
@@ -131,4 +286,14 @@ const ALIAS_ABOVE_MAXIMUM: ProtocolError = ProtocolError {
     reason: ReasonCode::TopicAliasInvalid,
     clause: "MQTT-3.3.2-9",
     what: "topic alias above the maximum",
+};
+const ALIAS_STANDS_FOR_NOTHING: ProtocolError = ProtocolError {
+    reason: ReasonCode::ProtocolError,
+    clause: "3.3.2.3.4",
+    what: "topic alias that stands for no topic",
+};
+const RECEIVE_MAXIMUM_EXCEEDED: ProtocolError = ProtocolError {
+    reason: ReasonCode::ReceiveMaximumExceeded,
+    clause: "MQTT-3.3.4-9",
+    what: "more messages in flight than the Receive Maximum allows",
 };

@@ -1,14 +1,19 @@
-//! From a message to the outboxes of its receivers.
+//! From a message to its receivers: into their outboxes, or into the queues of their sessions.
 
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
+use super::config::{Config, QueuePolicy};
+use super::deliver::{Post, Put};
 use super::outlet::Outlet;
-use super::{Broker, Config, Event, EventKind};
-use crate::connection::{Connection, ConnectionId};
-use crate::message::{Encoder, Message};
-use crate::session::{Session, SessionId, Subscription};
+use super::{Broker, Event, EventKind};
+use crate::connection::ConnectionId;
+use crate::message::{Encoder, Head, Kept, Message};
+use crate::packet::{QoS, ReasonCode};
+use crate::session::{Delivery, Identifiers, Session, SessionId, Subscription};
+use crate::share::{Choice, GroupId, Standing};
 
 /// Working memory of routing, kept so that a message allocates nothing.
 #[derive(Debug, Default)]
@@ -17,6 +22,7 @@ pub(super) struct Scratch {
     targets: Vec<Target>,
     /// Subscription identifiers beyond the first of a target, with the target's place.
     identifiers: Vec<(u32, u32)>,
+    groups: Vec<GroupId>,
     /// Counts messages that matched several filters.
     merges: u64,
 }
@@ -28,11 +34,34 @@ struct Target {
     subscription: Subscription,
 }
 
+/// What became of a message.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Routed {
+    /// How many subscribers it matched.
+    matched: usize,
+    /// How many of them have not taken it because their queue is full.
+    refused: usize,
+}
+
+impl Routed {
+    /// What its publisher is told.
+    pub(super) fn reason(self) -> ReasonCode {
+        if self.matched == 0 {
+            ReasonCode::NoMatchingSubscribers
+        } else if self.refused == self.matched {
+            ReasonCode::QuotaExceeded
+        } else {
+            ReasonCode::Success
+        }
+    }
+}
+
 impl Broker {
-    /// Puts a message into the outboxes of all who subscribed to its topic.
-    pub(super) fn route(&mut self, from: SessionId, message: &Message<'_>) {
+    /// Hands a message to all who subscribed to its topic.
+    pub(super) fn route(&mut self, from: SessionId, message: &Message<'_>) -> Routed {
         let Self {
             filters,
+            shares,
             sessions,
             connections,
             out,
@@ -45,6 +74,7 @@ impl Broker {
             encoded,
             targets,
             identifiers,
+            groups,
             merges,
         } = scratch;
         let mut only: Option<&[(SessionId, Subscription)]> = None;
@@ -63,17 +93,21 @@ impl Broker {
                 only = Some(subscribers);
             }
         });
-        let Some(only) = only else {
-            out.counters.publish_without_subscriber += 1;
-            return;
-        };
-        let mut delivery = Delivery {
+        groups.clear();
+        if !shares.is_empty() {
+            *work += shares.for_each_match(message.topic, |group| groups.push(group));
+        }
+        let mut routing = Routing {
             message,
             encoder: Encoder::new(message, encoded),
+            kept: None,
             sessions,
-            connections,
-            out,
-            config,
+            post: Post {
+                connections,
+                out,
+                config,
+            },
+            routed: Routed::default(),
         };
         if several {
             identifiers.sort_unstable();
@@ -82,16 +116,60 @@ impl Broker {
                 let mine = rest.iter().take_while(|(of, _)| *of == place).count();
                 let (more, others) = rest.split_at(mine);
                 rest = others;
-                delivery.to(target.session, target.subscription, more);
+                routing.hand_to(
+                    target.session,
+                    target.subscription,
+                    more,
+                    GroupId::default(),
+                );
             }
         } else {
-            for &(session, subscription) in only {
+            for &(session, subscription) in only.unwrap_or_default() {
                 // [MQTT-3.8.3-3]
                 if !(subscription.no_local && session == from) {
-                    delivery.to(session, subscription, &[]);
+                    routing.hand_to(session, subscription, &[], GroupId::default());
                 }
             }
         }
+        for group in groups.iter() {
+            *work += routing.hand_to_group(shares, *group);
+        }
+        let routed = routing.finish();
+        if routed.matched == 0 {
+            out.counters.publish_without_subscriber += 1;
+        }
+        routed
+    }
+
+    /// Hands a message of a member of a shared subscription whose session has ended to another one
+    /// ([MQTT-4.8.2-5] and the text before it).
+    pub(super) fn pass_on(&mut self, group: GroupId, kept: Arc<Kept>) {
+        let Self {
+            shares,
+            sessions,
+            connections,
+            out,
+            config,
+            scratch,
+            work,
+            ..
+        } = self;
+        let message = kept.message(out.now);
+        let mut routing = Routing {
+            message: &message,
+            encoder: Encoder::new(&message, &mut scratch.encoded),
+            kept: Some(Arc::clone(&kept)),
+            sessions,
+            post: Post {
+                connections,
+                out,
+                config,
+            },
+            routed: Routed::default(),
+        };
+        *work += routing.hand_to_group(shares, group);
+        routing.finish();
+        out.release_kept(kept);
     }
 }
 
@@ -135,78 +213,228 @@ fn merge(
 }
 
 /// One message on its way to several receivers.
-struct Delivery<'m, 'b> {
+struct Routing<'m, 'b> {
     message: &'m Message<'m>,
     encoder: Encoder<'m, 'b>,
-    sessions: &'b SlotMap<SessionId, Session>,
-    connections: &'b mut SlotMap<ConnectionId, Connection>,
-    out: &'b mut Outlet,
-    config: &'b Config,
+    /// The message, once somebody has to hold it.
+    kept: Option<Arc<Kept>>,
+    sessions: &'b mut SlotMap<SessionId, Session>,
+    post: Post<'b>,
+    routed: Routed,
 }
 
-impl Delivery<'_, '_> {
+impl Routing<'_, '_> {
     #[inline]
-    fn to(&mut self, session: SessionId, subscription: Subscription, more: &[(u32, u32)]) {
-        let Some(session) = self.sessions.get(session) else {
+    fn hand_to(
+        &mut self,
+        id: SessionId,
+        subscription: Subscription,
+        more: &[(u32, u32)],
+        group: GroupId,
+    ) {
+        let Some(session) = self.sessions.get_mut(id) else {
             return;
         };
+        self.routed.matched += 1;
         if !session.grant.may_receive(self.message.topic) {
-            self.out.counters.dropped_not_permitted += 1;
+            self.post.out.counters.dropped_not_permitted += 1;
             return;
         }
-        let id = session.connection;
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
         // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
         let retain = self.message.retain && subscription.retain_as_published;
         let first = Some(subscription.identifier).filter(|identifier| *identifier != 0);
         let identifiers = first
             .into_iter()
             .chain(more.iter().map(|(_, identifier)| *identifier));
-        let Some(encoded) = self.encoder.encode(connection.version, retain, identifiers) else {
-            self.out.counters.dropped_too_large += 1;
-            return;
-        };
-        let len = encoded.len();
-        if !fits(connection, self.out, self.config, len) {
-            // Only who has something to take is slow, and `sent` says when it has caught up.
-            let too_large = len > connection.max_packet_size as usize;
-            if !connection.slow && !too_large && !connection.outbox.is_empty() {
-                connection.slow = true;
-                self.out.tell(Event {
-                    connection: id,
-                    origin: connection.origin.clone(),
-                    client_id: Some(session.client_id.clone()),
-                    kind: EventKind::SlowConsumer,
-                });
+        // [MQTT-3.8.4-8]
+        let qos = self.message.qos.min(subscription.qos);
+        if qos == QoS::AtMostOnce && !session.local {
+            let connection = session.connection;
+            let head = Head::at_most_once(retain);
+            match self
+                .post
+                .put(connection, &mut self.encoder, head, identifiers.clone())
+            {
+                Put::Done | Put::TooLarge => return,
+                Put::Full => return tell_slow(&mut self.post, connection, session),
+                Put::Gone if self.post.config.queue_qos0 => {}
+                Put::Gone => {
+                    self.post.out.counters.dropped_absent += 1;
+                    return;
+                }
             }
+        }
+        let len = self.message.len();
+        let is_new = self.kept.is_none();
+        if !make_room(session, &mut self.post, len, is_new) {
+            match self.post.config.queue_policy {
+                QueuePolicy::Reject if qos > QoS::AtMostOnce => self.routed.refused += 1,
+                _ => {}
+            }
+            self.post.out.counters.dropped_queue_full += 1;
             return;
         }
-        self.out.counters.publish_sent += 1;
-        self.out.send(id, connection, encoded.bytes);
-        if let Some(payload) = encoded.payload {
-            self.out.send_shared(id, connection, payload);
+        let delivery = Delivery {
+            message: keep(
+                &mut self.kept,
+                self.message,
+                &mut self.encoder,
+                self.post.out,
+            ),
+            identifiers: Identifiers::collect(identifiers),
+            group,
+            qos,
+            retain,
+        };
+        let connection = session.connection;
+        if qos > QoS::AtMostOnce
+            && session.outgoing.is_idle()
+            && self.post.has_room(connection)
+            && session.outgoing.has_window(self.post.window(connection))
+        {
+            self.post.send_first(session, delivery, &mut self.encoder);
+            return;
         }
+        session.outgoing.enqueue(delivery);
+        self.post.out.counters.queued += 1;
+        self.post.out.raise_deliver(id, session);
+    }
+
+    /// Hands the message to one member of a group; returns how many were looked at.
+    fn hand_to_group(&mut self, shares: &mut crate::share::Shares, group: GroupId) -> usize {
+        let Self {
+            message,
+            sessions,
+            post,
+            kept,
+            ..
+        } = self;
+        let is_new = kept.is_none();
+        let len = message.len();
+        let strategy = post.config.share_strategy;
+        let (choice, looked) = shares.choose(group, strategy, |id, subscription| {
+            let Some(session) = sessions.get(id) else {
+                return (Standing::Unable, 0);
+            };
+            let qos = message.qos.min(subscription.qos);
+            let standing = standing(session, post, message.topic, qos, (len, is_new));
+            (standing, session.outgoing.len())
+        });
+        match choice {
+            Choice::Member(id, subscription) => self.hand_to(id, subscription, &[], group),
+            Choice::Full => {
+                self.routed.matched += 1;
+                self.routed.refused += 1;
+                self.post.out.counters.dropped_queue_full += 1;
+            }
+            Choice::Nobody => {}
+        }
+        looked
+    }
+
+    fn finish(self) -> Routed {
+        if let Some(kept) = self.kept {
+            self.post.out.release_kept(kept);
+        }
+        self.routed
     }
 }
 
-/// Whether a QoS 0 message may go into an outbox; if not, it is counted as dropped.
-#[inline]
-fn fits(connection: &Connection, out: &mut Outlet, config: &Config, len: usize) -> bool {
-    let counters = &mut out.counters;
-    // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
-    if len > connection.max_packet_size as usize {
-        counters.dropped_too_large += 1;
-        return false;
+/// How able a member of a shared subscription is to take a message.
+fn standing(
+    session: &Session,
+    post: &Post<'_>,
+    topic: &str,
+    qos: QoS,
+    (len, is_new): (usize, bool),
+) -> Standing {
+    if !session.grant.may_receive(topic) {
+        return Standing::Unable;
     }
-    if connection.outbox.len() + len > config.outbox_limit && !connection.outbox.is_empty() {
-        counters.dropped_outbox_full += 1;
-        return false;
+    let connection = session.connection;
+    let is_here = session.local || post.connections.contains_key(connection);
+    if qos > QoS::AtMostOnce || session.local {
+        let policy = post.config.queue_policy;
+        if policy != QueuePolicy::DropOldest && !has_room(session, post, len, is_new) {
+            return Standing::Full;
+        }
+    } else if !is_here && !post.config.queue_qos0 {
+        return Standing::Unable;
     }
-    if out.pool.waiting + len > config.outbox_total_limit {
-        counters.dropped_outbox_total_full += 1;
-        return false;
+    let is_free = session.local
+        || (post.has_room(connection)
+            && (qos == QoS::AtMostOnce
+                || (session.outgoing.is_idle()
+                    && session.outgoing.has_window(post.window(connection)))));
+    match (is_here, is_free) {
+        (false, _) => Standing::Absent,
+        (true, false) => Standing::Busy,
+        (true, true) => Standing::Ready,
     }
-    true
+}
+
+/// The message, kept from the first time on that somebody has to hold it.
+fn keep(
+    kept: &mut Option<Arc<Kept>>,
+    message: &Message<'_>,
+    encoder: &mut Encoder<'_, '_>,
+    out: &mut Outlet,
+) -> Arc<Kept> {
+    let kept = kept.get_or_insert_with(|| {
+        let kept = out.keep(Kept::new(message, out.now));
+        encoder.share(&kept);
+        kept
+    });
+    Arc::clone(kept)
+}
+
+/// Whether a session may hold another message of that many bytes.
+fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: bool) -> bool {
+    let Config {
+        max_queued_messages,
+        max_queued_bytes,
+        max_queued_bytes_total,
+        ..
+    } = post.config;
+    let total = post.out.held_bytes() + if is_new { len } else { 0 };
+    session.outgoing.len() < *max_queued_messages
+        && session.outgoing.bytes() + len <= *max_queued_bytes
+        && total <= *max_queued_bytes_total
+}
+
+/// Makes room for a message, as the policy allows; false if there is none.
+fn make_room(session: &mut Session, post: &mut Post<'_>, len: usize, is_new: bool) -> bool {
+    loop {
+        if has_room(session, post, len, is_new) {
+            return true;
+        }
+        // What could never be held costs nobody else their place.
+        if post.config.queue_policy != QueuePolicy::DropOldest || len > post.config.max_queued_bytes
+        {
+            return false;
+        }
+        let Some(oldest) = session.outgoing.dequeue() else {
+            return false;
+        };
+        post.out.counters.dropped_queue_full += 1;
+        post.out.release(oldest);
+    }
+}
+
+/// Tells, once until it has caught up, that a client loses messages.
+#[cold]
+fn tell_slow(post: &mut Post<'_>, id: ConnectionId, session: &Session) {
+    // Only who has something to take is slow, and `sent` says when it has caught up.
+    if let Some(connection) = post.connections.get_mut(id)
+        && !connection.slow
+        && !connection.outbox.is_empty()
+    {
+        connection.slow = true;
+        post.out.tell(Event {
+            connection: id,
+            origin: connection.origin.clone(),
+            client_id: Some(session.client_id.clone()),
+            kind: EventKind::SlowConsumer,
+        });
+    }
 }

@@ -1,24 +1,26 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
+use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use super::handshake::MAXIMUM_QOS;
 use super::{Broker, Cause, EventKind};
 use crate::connection::ConnectionId;
 use crate::packet::{
-    Packet, Properties, ProtocolVersion, ReasonCode, RetainHandling, SubAck, Subscribe,
-    SubscriptionRequest, UnsubAck, Unsubscribe,
+    Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
+    Subscribe, SubscriptionRequest, UnsubAck, Unsubscribe,
 };
 use crate::session::{Session, SessionId, Subscription};
 use crate::topic::{self, TopicError};
+
+const IN_USE: u8 = ReasonCode::PacketIdentifierInUse as u8;
 
 /// What it takes to add a filter to a tree or to take it out, in steps of a look at one place; those
 /// that a session has already cost a little more.
 const STEPS_PER_FILTER: usize = 16;
 
 /// Why one filter of a SUBSCRIBE is not granted.
-struct Refusal {
-    reason: ReasonCode,
+pub(super) struct Refusal {
+    pub(super) reason: ReasonCode,
     error: Option<TopicError>,
 }
 
@@ -54,6 +56,12 @@ impl Broker {
         else {
             return Ok(());
         };
+        let packet_id = packet.packet_id;
+        if self.is_in_use(session, version, packet_id) {
+            let reasons = alloc::vec![IN_USE; packet.filters.len()];
+            self.send_suback(id, packet_id, &reasons, None);
+            return Ok(());
+        }
         let identifier = packet
             .properties
             .subscription_identifiers()
@@ -61,11 +69,13 @@ impl Broker {
             .unwrap_or(0);
         let mut reasons = Vec::with_capacity(packet.filters.len());
         let mut refused = None;
+        let mut words = None;
         for request in packet.filters.iter() {
             let reason = match self.subscribe_one(session, identifier, &request) {
-                Ok(granted) => granted,
+                Ok(granted) => granted as u8,
                 Err(refusal) => {
                     refused = Some(refusal.reason);
+                    words = refusal.error.map(|error| error.to_string());
                     self.tell_subscribe_refused(id, request.filter, &refusal);
                     match version {
                         ProtocolVersion::V5 => refusal.reason as u8,
@@ -82,53 +92,81 @@ impl Broker {
             return Err(Cause::NotSupported(reason));
         }
         // [MQTT-3.8.4-1], [MQTT-3.8.4-6] SUBACK goes first, what is retained follows.
-        let properties = Properties::EMPTY;
-        let packet_id = packet.packet_id;
-        self.send(
-            id,
-            &Packet::SubAck(SubAck {
-                packet_id,
-                properties,
-                reasons: &reasons,
-            }),
-        );
-        self.replay_to(id);
+        self.send_suback(id, packet_id, &reasons, words.as_deref());
+        self.serve_connection(id);
         Ok(())
     }
 
+    fn send_suback(
+        &mut self,
+        id: ConnectionId,
+        packet_id: PacketId,
+        reasons: &[u8],
+        words: Option<&str>,
+    ) {
+        let suback = Packet::SubAck(SubAck {
+            packet_id,
+            properties: Properties::EMPTY,
+            reasons,
+        });
+        self.send_with_words(id, words, &suback);
+    }
+
+    /// Whether the identifier of a SUBSCRIBE or UNSUBSCRIBE is one that a message of QoS 2 has, which
+    /// the client has not released ([MQTT-2.2.1-3] of its side). Only MQTT 5 has an answer to that.
+    fn is_in_use(&self, id: SessionId, version: ProtocolVersion, packet_id: PacketId) -> bool {
+        version == ProtocolVersion::V5
+            && self
+                .sessions
+                .get(id)
+                .is_some_and(|session| session.incoming.contains(packet_id))
+    }
+
     /// Grants one filter of a SUBSCRIBE and returns its reason code, or says why not.
-    fn subscribe_one(
+    pub(super) fn subscribe_one(
         &mut self,
         id: SessionId,
         identifier: u32,
         request: &SubscriptionRequest<'_>,
-    ) -> Result<u8, Refusal> {
-        let filter = request.filter;
-        if topic::parse_shared(filter)?.is_some() {
+    ) -> Result<QoS, Refusal> {
+        let name = request.filter;
+        let shared = topic::parse_shared(name)?;
+        let filter = shared.map_or(name, |shared| shared.filter);
+        topic::check_filter(filter, self.config.max_topic_levels)?;
+        let config = &self.config;
+        if shared.is_some() && !config.shared_subscriptions_available {
             return Err(ReasonCode::SharedSubscriptionsNotSupported.into());
         }
-        topic::check_filter(filter, self.config.max_topic_levels)?;
+        if !config.wildcard_subscriptions_available && filter.contains(['+', '#']) {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported.into());
+        }
+        if !config.subscription_identifiers_available && identifier != 0 {
+            return Err(ReasonCode::SubscriptionIdentifiersNotSupported.into());
+        }
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(ReasonCode::UnspecifiedError.into());
         };
         if !session.grant.may_subscribe(filter) {
             return Err(ReasonCode::NotAuthorized.into());
         }
-        self.work += STEPS_PER_FILTER + session.subscriptions.len() / 256;
-        let bytes = topic::counted_bytes(filter);
-        let full = session.subscriptions.len() >= self.config.max_subscriptions
-            || session.subscriptions.bytes() + bytes > self.config.max_subscription_bytes;
+        self.work += STEPS_PER_FILTER + session.filters() / 256;
+        let bytes = topic::counted_bytes(name);
+        let full = session.filters() >= config.max_subscriptions
+            || session.filter_bytes() + bytes > config.max_subscription_bytes;
         // Replacing a subscription is always possible.
-        if full
-            && self
-                .filters
-                .find(filter)
-                .and_then(|known| self.filters.get(known, id))
-                .is_none()
-        {
+        if full && !self.is_subscribed(id, name, shared.is_some()) {
             return Err(ReasonCode::QuotaExceeded.into());
         }
-        let subscription = Subscription::granted(request.options, identifier, MAXIMUM_QOS);
+        let subscription = Subscription::granted(request.options, identifier, self.config.max_qos);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return Err(ReasonCode::UnspecifiedError.into());
+        };
+        if let Some(shared) = shared {
+            // Retained messages are not sent to a shared subscription (section 4.8.2).
+            let members = self.shares.join(name, shared, id, subscription);
+            session.memberships.insert(members, bytes);
+            return Ok(subscription.qos);
+        }
         // [MQTT-3.8.4-3] the same filter again replaces the subscription.
         let inserted = self.filters.insert(filter, id, subscription);
         session.subscriptions.insert(inserted.filter, bytes);
@@ -138,16 +176,26 @@ impl Broker {
             RetainHandling::DoNotSend => false, // [MQTT-3.3.1-11]
         };
         if send_retained {
+            // A replay of the same filter that is under way begins anew.
             let replay = self.retained.replay(filter, subscription);
-            self.begin_replay(id, inserted.filter, replay);
+            session.replays.insert(inserted.filter, replay);
         }
-        Ok(subscription.qos as u8)
+        Ok(subscription.qos)
+    }
+
+    fn is_subscribed(&self, id: SessionId, name: &str, shared: bool) -> bool {
+        if shared {
+            let members = self.shares.find(name);
+            return members.is_some_and(|members| self.shares.is_member(members, id));
+        }
+        let filter = self.filters.find(name);
+        filter.is_some_and(|filter| self.filters.get(filter, id).is_some())
     }
 
     pub(super) fn unsubscribe(
         &mut self,
         id: ConnectionId,
-        _version: ProtocolVersion,
+        version: ProtocolVersion,
         packet: &Unsubscribe<'_>,
     ) -> Result<(), Cause> {
         let Some(session) = self
@@ -157,11 +205,12 @@ impl Broker {
         else {
             return Ok(());
         };
-        let reasons: Vec<u8> = packet
-            .filters
-            .iter()
-            .map(|filter| self.unsubscribe_one(session, filter) as u8)
-            .collect();
+        let in_use = self.is_in_use(session, version, packet.packet_id);
+        let mut unsubscribe = |filter| match in_use {
+            true => IN_USE,
+            false => self.unsubscribe_one(session, filter) as u8,
+        };
+        let reasons: Vec<u8> = packet.filters.iter().map(&mut unsubscribe).collect();
         // [MQTT-3.10.4-4], [MQTT-3.10.4-5] also if there was no such subscription.
         let properties = Properties::EMPTY;
         let packet_id = packet.packet_id;
@@ -176,11 +225,26 @@ impl Broker {
         Ok(())
     }
 
-    fn unsubscribe_one(&mut self, id: SessionId, filter: &str) -> ReasonCode {
-        let valid = topic::parse_shared(filter).is_ok_and(|shared| shared.is_some())
-            || topic::check_filter(filter, self.config.max_topic_levels).is_ok();
-        if !valid {
+    pub(super) fn unsubscribe_one(&mut self, id: SessionId, filter: &str) -> ReasonCode {
+        let Ok(shared) = topic::parse_shared(filter) else {
             return ReasonCode::TopicFilterInvalid;
+        };
+        let inner = shared.map_or(filter, |shared| shared.filter);
+        if topic::check_filter(inner, self.config.max_topic_levels).is_err() {
+            return ReasonCode::TopicFilterInvalid;
+        }
+        let bytes = topic::counted_bytes(filter);
+        let Some(session) = self.sessions.get_mut(id) else {
+            return ReasonCode::UnspecifiedError;
+        };
+        self.work += STEPS_PER_FILTER + session.filters() / 256;
+        if shared.is_some() {
+            let members = self.shares.find(filter);
+            let Some(members) = members.filter(|members| self.shares.leave(*members, id)) else {
+                return ReasonCode::NoSubscriptionExisted;
+            };
+            session.memberships.remove(members, bytes);
+            return ReasonCode::Success;
         }
         let Some(known) = self.filters.find(filter) else {
             return ReasonCode::NoSubscriptionExisted;
@@ -188,13 +252,8 @@ impl Broker {
         if self.filters.remove(known, id).is_none() {
             return ReasonCode::NoSubscriptionExisted;
         }
-        if let Some(session) = self.sessions.get_mut(id) {
-            self.work += STEPS_PER_FILTER + session.subscriptions.len() / 256;
-            session
-                .subscriptions
-                .remove(known, topic::counted_bytes(filter));
-            session.replays.remove(&known); // [MQTT-3.10.4-2]
-        }
+        session.subscriptions.remove(known, bytes);
+        session.replays.remove(&known); // [MQTT-3.10.4-2]
         ReasonCode::Success
     }
 

@@ -10,30 +10,38 @@
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
 
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, NEVER};
+use crate::session::SessionId;
 use crate::time::Instant;
 
 /// So many timers may always be there to no purpose.
 const STALE_MIN: usize = 64;
 
-/// The timers of all connections.
+/// What a timer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timed {
+    Connection(ConnectionId),
+    Session(SessionId),
+}
+
+/// The timers of all connections and of the sessions of absent clients.
 #[derive(Debug, Default)]
 pub(super) struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, ConnectionId)>>,
+    heap: BinaryHeap<Reverse<(Instant, Timed)>>,
 }
 
 impl Timers {
-    pub(super) fn set(&mut self, at: Instant, connection: ConnectionId) {
-        self.heap.push(Reverse((at, connection)));
+    pub(super) fn set(&mut self, at: Instant, what: Timed) {
+        self.heap.push(Reverse((at, what)));
     }
 
-    /// Whether most timers are of no use any more, of those of `connections`.
-    pub(super) fn are_mostly_stale(&self, connections: usize) -> bool {
-        self.heap.len() > 2 * connections + STALE_MIN
+    /// Whether most timers are of no use any more, if there are `owners` that may have one.
+    pub(super) fn are_mostly_stale(&self, owners: usize) -> bool {
+        self.heap.len() > 2 * owners + STALE_MIN
     }
 
     /// Keeps these timers and no others.
-    pub(super) fn replace(&mut self, timers: impl Iterator<Item = (Instant, ConnectionId)>) {
+    pub(super) fn replace(&mut self, timers: impl Iterator<Item = (Instant, Timed)>) {
         self.heap = timers.map(Reverse).collect();
     }
 
@@ -42,7 +50,7 @@ impl Timers {
     }
 
     /// The next timer that is due, with the moment that it was set for.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionId)> {
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, Timed)> {
         if self.next()? > now {
             return None;
         }
@@ -51,6 +59,22 @@ impl Timers {
             self.heap.shrink_to(self.heap.len() * 2);
         }
         Some(due)
+    }
+}
+
+impl super::Broker {
+    /// Sorts out the timers that are of no use any more, when they are the greater part.
+    pub(super) fn sort_timers(&mut self) {
+        let owners = self.connections.len() + self.absent;
+        if !self.timers.are_mostly_stale(owners) {
+            return;
+        }
+        let connections = self.connections.iter();
+        let connections = connections.map(|(id, it)| (it.timer, Timed::Connection(id)));
+        let sessions = self.sessions.iter();
+        let sessions = sessions.map(|(id, it)| (it.timer, Timed::Session(id)));
+        let set = connections.chain(sessions).filter(|(at, _)| *at != NEVER);
+        self.timers.replace(set);
     }
 }
 

@@ -8,6 +8,7 @@
 //! | `Stage::Open` | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
 //! | `Stage::Closing` | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
 
+mod aliases;
 mod input;
 mod outbox;
 mod pool;
@@ -19,9 +20,10 @@ use core::net::SocketAddr;
 
 use crate::broker::Config;
 use crate::packet::ProtocolVersion;
-use crate::session::{SessionId, Will};
+use crate::session::{Expiry, SessionId, Will};
 use crate::time::Instant;
 
+pub(crate) use aliases::{AliasesFromClient, AliasesToClient};
 pub(crate) use input::Input;
 pub(crate) use outbox::Outbox;
 pub(crate) use pool::Pool;
@@ -87,7 +89,12 @@ pub(crate) struct Handshake {
     pub(crate) password: Option<Secret>,
     pub(crate) clean_start: bool,
     pub(crate) keep_alive: u16,
-    pub(crate) session_expiry: u32,
+    pub(crate) session_expiry: Expiry,
+    /// The client's Receive Maximum.
+    pub(crate) receive_maximum: u16,
+    /// The client's Topic Alias Maximum.
+    pub(crate) topic_alias_maximum: u16,
+    pub(crate) wants_response_information: bool,
     pub(crate) will: Option<Box<Will>>,
 }
 
@@ -137,9 +144,15 @@ pub(crate) struct Connection {
     /// The largest packet that the client takes, in bytes.
     pub(crate) max_packet_size: u32,
     pub(crate) version: ProtocolVersion,
+    /// How many messages of QoS 1 and 2 may be in flight to the client.
+    pub(crate) window: u16,
+    /// Whether the client wants to be told what is wrong in words (section 3.1.2.11.7).
+    pub(crate) wants_words: bool,
     pub(crate) paused: Paused,
     /// Whether [`Action::Send`](crate::Action::Send) was raised and is not yet answered.
     pub(crate) send_raised: bool,
+    /// Whether it is told already that this client has more in flight than it may.
+    pub(crate) overran: bool,
     /// Whether it is told already that this client loses messages.
     pub(crate) slow: bool,
     pub(crate) stage: Stage,
@@ -152,6 +165,12 @@ pub(crate) struct Connection {
     pub(crate) progress: Instant,
     /// When the current stage began.
     pub(crate) since: Instant,
+    /// When messages that the client left unacknowledged are sent again; never, unless it speaks
+    /// MQTT 3.x and it is so configured.
+    pub(crate) retransmit: Instant,
+    pub(crate) aliases_from: AliasesFromClient,
+    /// `None` if the client takes none.
+    pub(crate) aliases_to: Option<Box<AliasesToClient>>,
     /// When the connection's timer fires; it is asked for `deadline` only then.
     pub(crate) timer: Instant,
     pub(crate) origin: Origin,
@@ -164,8 +183,11 @@ impl Connection {
             session: SessionId::default(),
             max_packet_size: u32::MAX,
             version: ProtocolVersion::V3_1_1,
+            window: u16::MAX,
+            wants_words: true,
             paused: Paused::default(),
             send_raised: false,
+            overran: false,
             slow: false,
             stage: Stage::AwaitingConnect,
             input: Input::new(),
@@ -173,6 +195,9 @@ impl Connection {
             heard: now,
             progress: now,
             since: now,
+            retransmit: NEVER,
+            aliases_from: AliasesFromClient::default(),
+            aliases_to: None,
             timer: NEVER,
             origin,
         }
@@ -208,10 +233,12 @@ impl Connection {
         };
         let write = (!self.outbox.is_empty())
             .then(|| (self.progress.after(config.write_timeout), Overdue::Write));
-        match (stage, write) {
-            (Some(a), Some(b)) => Some(if b.0 < a.0 { b } else { a }),
-            (a, b) => a.or(b),
-        }
+        let retransmit =
+            (self.retransmit != NEVER).then_some((self.retransmit, Overdue::Retransmit));
+        [stage, write, retransmit]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 }
 
@@ -222,6 +249,7 @@ pub(crate) enum Overdue {
     Authenticate,
     KeepAlive,
     Write,
+    Retransmit,
     Close,
 }
 

@@ -136,6 +136,27 @@ impl<'a> Packet<'a> {
         Ok(Some((packet, packet_len)))
     }
 
+    /// The same packet with these properties in the place of its own, if it can have any.
+    pub(crate) fn with_properties(mut self, properties: Properties<'a>) -> Self {
+        match &mut self {
+            Self::ConnAck(packet) => packet.properties = properties,
+            Self::PubAck(packet)
+            | Self::PubRec(packet)
+            | Self::PubRel(packet)
+            | Self::PubComp(packet) => packet.properties = properties,
+            Self::SubAck(packet) => packet.properties = properties,
+            Self::UnsubAck(packet) => packet.properties = properties,
+            Self::Disconnect(packet) => packet.properties = properties,
+            Self::Auth(packet) => packet.properties = properties,
+            Self::Connect(packet) => packet.properties = properties,
+            Self::Publish(packet) => packet.properties = properties,
+            Self::Subscribe(packet) => packet.properties = properties,
+            Self::Unsubscribe(packet) => packet.properties = properties,
+            Self::PingReq | Self::PingResp => {}
+        }
+        self
+    }
+
     /// Which kind it is.
     pub const fn packet_type(&self) -> PacketType {
         match self {

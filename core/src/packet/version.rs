@@ -75,6 +75,9 @@ impl QoS {
 pub struct PacketId(NonZeroU16);
 
 impl PacketId {
+    /// The first one.
+    pub const FIRST: Self = Self(NonZeroU16::MIN);
+
     /// The identifier of this number; none for zero.
     #[inline]
     pub const fn new(id: u16) -> Option<Self> {

@@ -1,16 +1,35 @@
-//! What belongs to a client rather than to its socket: its subscriptions, its will, what it may do.
+//! What belongs to a client rather than to its socket: its subscriptions, the messages on their way
+//! in both directions, its will, what it may do.
+//!
+//! | a session is | from | until |
+//! | --- | --- | --- |
+//! | connected | its client is admitted | the connection ends |
+//! | absent, will pending | the connection ended without a DISCONNECT that takes the will back, and the will has a delay | the delay is over, the client is back, or the session ends |
+//! | absent | the connection ended and the session has an expiry interval | its client is back, or the interval is over |
+//! | local | the program that embeds the broker opens it | the program closes it |
+//!
+//! It ends when the interval is over, or with the connection if there is none; when its client wants
+//! a clean start; and with the broker.
 
+mod flight;
+mod incoming;
+mod outgoing;
 mod subscription;
 mod will;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+use core::time::Duration;
 
-use crate::connection::ConnectionId;
+use crate::connection::{ConnectionId, NEVER};
 use crate::permission::Grant;
 use crate::retained::Replay;
+use crate::time::Instant;
 use crate::topic::FilterId;
 
+pub(crate) use incoming::Incoming;
+pub(crate) use outgoing::{Answer, Delivery, Identifiers, Outcome, Outgoing, Phase};
 pub(crate) use subscription::{Subscription, Subscriptions};
 pub(crate) use will::Will;
 
@@ -19,21 +38,110 @@ slotmap::new_key_type! {
     pub(crate) struct SessionId;
 }
 
-/// One client's session. It ends with its connection.
+/// How long a session outlives its connection, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Expiry(pub(crate) u32);
+
+impl Expiry {
+    /// It ends with the connection.
+    pub(crate) const AT_ONCE: Self = Self(0);
+    /// It does not end by itself (section 3.1.2.11.2).
+    pub(crate) const NEVER: Self = Self(u32::MAX);
+
+    /// At most as long as `maximum`.
+    pub(crate) fn limited(self, maximum: Option<Duration>) -> Self {
+        match maximum {
+            // Rounded up: a maximum below a second is not none at all.
+            Some(maximum) => {
+                let seconds = maximum.as_millis().div_ceil(1000);
+                self.min(Self(u32::try_from(seconds).unwrap_or(u32::MAX)))
+            }
+            None => self,
+        }
+    }
+
+    /// When a session ends whose connection ends at `now`.
+    pub(crate) fn after(self, now: Instant) -> Instant {
+        if self == Self::NEVER {
+            NEVER
+        } else {
+            now.after(Duration::from_secs(self.0.into()))
+        }
+    }
+}
+
+/// One client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
+    /// The null handle while the client is absent, and in a local session.
     pub(crate) connection: ConnectionId,
+    /// Whether it is the program's own rather than a connection's.
+    pub(crate) local: bool,
+    /// Whether it was told that messages wait, if it is local.
+    pub(crate) raised: bool,
+    /// Whether the session waits among those that are served in their turn.
+    pub(crate) queued: bool,
     /// The number of the last message that matched several filters of this session, and its place
     /// among that message's targets: so that one copy is sent without searching for the first.
     pub(crate) merged: (u64, u32),
     pub(crate) grant: Grant,
     pub(crate) subscriptions: Subscriptions,
+    /// The shared subscriptions that it is a member of.
+    pub(crate) memberships: Subscriptions,
     /// Retained messages that are still to be sent: at most one replay for each subscription.
     pub(crate) replays: BTreeMap<FilterId, Replay>,
-    /// Whether the session waits among those whose replays go on in their turn.
-    pub(crate) replay_queued: bool,
-    /// Whether CONNECT asked for a session that outlives the connection, although there is none.
-    pub(crate) asked_to_stay: bool,
-    pub(crate) will: Option<alloc::boxed::Box<Will>>,
+    pub(crate) outgoing: Outgoing,
+    pub(crate) incoming: Incoming,
+    /// As granted.
+    pub(crate) expiry: Expiry,
+    /// As CONNECT asked for.
+    pub(crate) asked_expiry: Expiry,
+    /// When it ends; never while its client is connected.
+    pub(crate) ends: Instant,
+    /// When its will is due; never while its client is connected.
+    pub(crate) will_due: Instant,
+    /// When its timer fires.
+    pub(crate) timer: Instant,
+    pub(crate) will: Option<Box<Will>>,
     pub(crate) client_id: Arc<str>,
+}
+
+impl Session {
+    pub(crate) fn new(client_id: Arc<str>, grant: Grant) -> Self {
+        Self {
+            connection: ConnectionId::default(),
+            local: false,
+            raised: false,
+            queued: false,
+            merged: (0, 0),
+            grant,
+            subscriptions: Subscriptions::default(),
+            memberships: Subscriptions::default(),
+            replays: BTreeMap::new(),
+            outgoing: Outgoing::default(),
+            incoming: Incoming::default(),
+            expiry: Expiry::AT_ONCE,
+            asked_expiry: Expiry::AT_ONCE,
+            ends: NEVER,
+            will_due: NEVER,
+            timer: NEVER,
+            will: None,
+            client_id,
+        }
+    }
+
+    /// When something is due.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.ends.min(self.will_due)
+    }
+
+    /// How many filters it is subscribed to, shared ones included.
+    pub(crate) fn filters(&self) -> usize {
+        self.subscriptions.len() + self.memberships.len()
+    }
+
+    /// The bytes that these count for.
+    pub(crate) fn filter_bytes(&self) -> usize {
+        self.subscriptions.bytes() + self.memberships.bytes()
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Will {
     pub(crate) properties: Vec<u8>,
     /// The message expiry interval in seconds: it begins when the will is published.
     pub(crate) expiry: Option<u32>,
+    /// How long after the end of the connection it is published, in seconds.
+    pub(crate) delay: u32,
 }
 
 impl Will {
@@ -28,6 +30,7 @@ impl Will {
             retain: will.retain,
             properties: owned_properties(&will.properties),
             expiry: will.properties.message_expiry_interval(),
+            delay: will.properties.will_delay_interval().unwrap_or(0),
         }
     }
 }

@@ -6,7 +6,7 @@ use core::ops::ControlFlow;
 
 use super::filter::has_wildcard;
 use super::id_table::IdTable;
-use super::slab::Slab;
+use super::slab::{NONE, Slab};
 use super::subscribers::Subscribers;
 use super::text::Text;
 use super::wildcards::{Place, Wildcards};
@@ -52,8 +52,15 @@ enum Name {
 
 /// A filter in a [`FilterTree`]. It stays valid while the filter has a subscriber; afterwards it
 /// may come to stand for another filter.
+/// The default names none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FilterId(u32);
+
+impl Default for FilterId {
+    fn default() -> Self {
+        Self(NONE)
+    }
+}
 
 /// What [`FilterTree::insert`] did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -55,6 +55,8 @@ impl<S: Socket> Driver<S> {
                 self.ready(id);
             }
             Action::Authenticate(id) => self.authenticate(id),
+            // Nothing in this process opens a local client behind the driver's back.
+            Action::Deliver(_) => {}
             Action::Event => {
                 while let Some(event) = self.broker.poll_event() {
                     self.events.log(&event);

@@ -1,0 +1,267 @@
+//! From what a session is owed to its client's outbox.
+
+use alloc::vec::Vec;
+
+use slotmap::SlotMap;
+
+use super::outlet::Outlet;
+use super::Config;
+use crate::connection::{Connection, ConnectionId, NEVER};
+use crate::message::{Alias, Encoder, Head};
+use crate::packet::{Ack, Packet, ProtocolVersion, QoS};
+use crate::session::{Delivery, Phase, Session};
+
+/// How many bytes of what can wait elsewhere are put into an outbox before it waits for the socket.
+const ENOUGH: usize = 64 * 1024;
+
+/// What became of a packet for an outbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Put {
+    Done,
+    /// The client does not take packets that large.
+    TooLarge,
+    /// Only at QoS 0: there is no room for it.
+    Full,
+    /// There is no such connection.
+    Gone,
+}
+
+/// What it takes to hand messages to clients: a part of the broker, so that sessions can be
+/// borrowed beside it.
+pub(super) struct Post<'b> {
+    pub(super) connections: &'b mut SlotMap<ConnectionId, Connection>,
+    pub(super) out: &'b mut Outlet,
+    pub(super) config: &'b Config,
+}
+
+impl Post<'_> {
+    /// Whether more than what is in a connection's outbox should be put there now.
+    #[inline]
+    pub(super) fn has_room(&self, id: ConnectionId) -> bool {
+        self.connections.get(id).is_some_and(|connection| {
+            let len = connection.outbox.len();
+            len == 0
+                || (len < ENOUGH.min(self.config.outbox_limit)
+                    && self.out.pool.waiting <= self.config.outbox_total_limit)
+        })
+    }
+
+    /// Puts a PUBLISH into an outbox. What becomes of one that cannot go there is counted.
+    #[inline]
+    pub(super) fn put(
+        &mut self,
+        id: ConnectionId,
+        encoder: &mut Encoder<'_, '_>,
+        head: Head,
+        identifiers: impl Iterator<Item = u32> + Clone,
+    ) -> Put {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return Put::Gone;
+        };
+        let topic = encoder.message().topic;
+        let max = connection.max_packet_size as usize;
+        let mut alias = match &mut connection.aliases_to {
+            None => Alias::None,
+            Some(aliases) => aliases.of(topic),
+        };
+        let version = connection.version;
+        if matches!(alias, Alias::Set(_)) {
+            let encoded = encoder.encode(version, head, alias, identifiers.clone());
+            if encoded.is_none_or(|encoded| encoded.len() > max) {
+                alias = Alias::None;
+            }
+        }
+        // [MQTT-3.1.2-24], [MQTT-3.1.2-25]
+        let Some(encoded) = encoder
+            .encode(version, head, alias, identifiers)
+            .filter(|encoded| encoded.len() <= max)
+        else {
+            self.out.counters.dropped_too_large += 1;
+            return Put::TooLarge;
+        };
+        if head.qos == QoS::AtMostOnce
+            && !has_space(connection, self.out, self.config, encoded.len())
+        {
+            return Put::Full;
+        }
+        self.out.counters.publish_sent += 1;
+        self.out.send(id, connection, encoded.bytes);
+        if let Some(payload) = encoded.payload {
+            self.out.send_shared(id, connection, payload);
+        }
+        if let (Alias::Set(number), Some(aliases)) = (alias, &mut connection.aliases_to) {
+            aliases.was_set(number, topic);
+        }
+        if head.packet_id.is_some() {
+            self.expect_answer(id);
+        }
+        Put::Done
+    }
+
+    /// Lets the time run after which a client of MQTT 3.x gets once more what it leaves unanswered.
+    fn expect_answer(&mut self, id: ConnectionId) {
+        if let Some(interval) = self.config.retransmit_interval
+            && let Some(connection) = self.connections.get_mut(id)
+            && connection.version != ProtocolVersion::V5
+            && connection.retransmit == NEVER
+        {
+            connection.retransmit = self.out.now.after(interval);
+        }
+    }
+
+    /// Sends a message that is kept, of QoS 1 or 2, for the first time, and holds it until it is
+    /// acknowledged.
+    pub(super) fn send_first(
+        &mut self,
+        session: &mut Session,
+        delivery: Delivery,
+        encoder: &mut Encoder<'_, '_>,
+    ) {
+        let id = session.outgoing.next_packet_id();
+        let head = Head {
+            qos: delivery.qos,
+            retain: delivery.retain,
+            dup: false, // [MQTT-3.3.1-1]
+            packet_id: Some(id),
+        };
+        let identifiers = delivery.identifiers.iter();
+        match self.put(session.connection, encoder, head, identifiers) {
+            Put::Done => session.outgoing.sent(delivery, self.out.now),
+            Put::TooLarge | Put::Full | Put::Gone => self.out.release(delivery),
+        }
+    }
+
+    /// Sends again what is next of it, the message or its PUBREL; false if it has to wait.
+    pub(super) fn send_again(&mut self, session: &mut Session, encoded: &mut Vec<u8>) -> bool {
+        let window = self.window(session.connection);
+        let has_window = session.outgoing.has_window(window);
+        let Some((id, entry)) = session.outgoing.next_resend() else {
+            return false;
+        };
+        let sent = match (entry.phase, &entry.delivery) {
+            (Phase::Publish, Some(delivery)) => {
+                // [MQTT-3.3.4-9] The Receive Maximum of the new connection may be less.
+                if !has_window {
+                    return false;
+                }
+                if session.grant.may_receive(delivery.message.topic()) {
+                    let message = delivery.message.message(self.out.now);
+                    let mut encoder = Encoder::new(&message, encoded);
+                    let head = again(delivery, id);
+                    let identifiers = delivery.identifiers.iter();
+                    self.put(session.connection, &mut encoder, head, identifiers) == Put::Done
+                } else {
+                    self.out.counters.dropped_not_permitted += 1;
+                    false
+                }
+            }
+            _ => {
+                self.put_release(session.connection, id, encoded);
+                true
+            }
+        };
+        if sent {
+            self.out.counters.redeliveries += 1;
+            session.outgoing.resent(self.out.now);
+        } else if let Some(delivery) = session.outgoing.give_up_resend() {
+            self.out.release(delivery);
+        }
+        true
+    }
+
+    /// Puts a PUBREL into an outbox.
+    pub(super) fn put_release(
+        &mut self,
+        id: ConnectionId,
+        packet_id: crate::packet::PacketId,
+        encoded: &mut Vec<u8>,
+    ) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        encoded.clear();
+        let packet = Packet::PubRel(Ack::success(packet_id));
+        // Four bytes, which any client takes.
+        if packet.encode(connection.version, encoded).is_ok() {
+            self.out.send(id, connection, encoded);
+            self.expect_answer(id);
+        }
+    }
+
+    pub(super) fn window(&self, id: ConnectionId) -> u16 {
+        self.connections.get(id).map_or(0, |connection| {
+            connection.window.min(self.config.send_window.get())
+        })
+    }
+
+    /// Sends what waits, until window or outbox are full, or `budget` is used up.
+    pub(super) fn send_waiting(
+        &mut self,
+        session: &mut Session,
+        encoded: &mut Vec<u8>,
+        budget: &mut usize,
+    ) {
+        let window = self.window(session.connection);
+        while *budget > 0
+            && self.has_room(session.connection)
+            && let Some(delivery) = session.outgoing.front()
+        {
+            if delivery.qos > QoS::AtMostOnce && !session.outgoing.has_window(window) {
+                return;
+            }
+            *budget -= 1;
+            let Some(delivery) = session.outgoing.dequeue() else {
+                return;
+            };
+            // [MQTT-3.3.2-5]
+            if delivery.message.is_expired(self.out.now) {
+                self.out.counters.dropped_expired += 1;
+                self.out.release(delivery);
+                continue;
+            }
+            if !session.grant.may_receive(delivery.message.topic()) {
+                self.out.counters.dropped_not_permitted += 1;
+                self.out.release(delivery);
+                continue;
+            }
+            let kept = alloc::sync::Arc::clone(&delivery.message);
+            let message = kept.message(self.out.now);
+            let mut encoder = Encoder::new(&message, encoded);
+            if delivery.qos == QoS::AtMostOnce {
+                let head = Head::at_most_once(delivery.retain);
+                let identifiers = delivery.identifiers.iter();
+                self.put(session.connection, &mut encoder, head, identifiers);
+                drop(kept);
+                self.out.release(delivery);
+            } else {
+                self.send_first(session, delivery, &mut encoder);
+                self.out.release_kept(kept);
+            }
+        }
+    }
+}
+
+/// A message in flight as it is sent again ([MQTT-3.3.1-1]).
+pub(super) fn again(delivery: &Delivery, id: crate::packet::PacketId) -> Head {
+    Head {
+        qos: delivery.qos,
+        retain: delivery.retain,
+        dup: true,
+        packet_id: Some(id),
+    }
+}
+
+/// Whether a QoS 0 message may go into an outbox; if not, it is counted as dropped.
+#[inline]
+fn has_space(connection: &Connection, out: &mut Outlet, config: &Config, len: usize) -> bool {
+    let counters = &mut out.counters;
+    if connection.outbox.len() + len > config.outbox_limit && !connection.outbox.is_empty() {
+        counters.dropped_outbox_full += 1;
+        return false;
+    }
+    if out.pool.waiting + len > config.outbox_total_limit {
+        counters.dropped_outbox_total_full += 1;
+        return false;
+    }
+    true
+}

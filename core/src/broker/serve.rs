@@ -1,0 +1,257 @@
+//! Serving a session what it is owed, as window and outbox have room.
+//!
+//! A session is served when something of it may go out: after an acknowledgement, when its socket
+//! has taken bytes, when its client is back. First what was in flight when the last connection ended
+//! is sent again, then what waits in the queue, then the retained messages of new subscriptions.
+//! Nothing goes out unless window and outbox have room, so what expires or exceeds a limit is
+//! decided last, and a filter that matches a million topics delays nobody.
+
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use slotmap::SlotMap;
+
+use super::Broker;
+use super::deliver::{Post, again};
+use crate::connection::{ConnectionId, NEVER};
+use crate::message::{Encoder, Head, Kept};
+use crate::packet::QoS;
+use crate::session::{Delivery, Identifiers, Session, SessionId};
+use crate::share::GroupId;
+use crate::topic::Step;
+
+/// How many retained messages are put into the queue of a local client at once.
+const ENOUGH_WAITING: usize = 64;
+
+/// How many steps serving a session may take in one go: messages that wait, sent or not, and places
+/// of the tree of retained messages, whether they match or not.
+const BUDGET: usize = 1024;
+
+/// How many all sessions that are served in one turn may take.
+const BUDGET_OF_ALL: usize = 64 * BUDGET;
+
+impl Broker {
+    pub(super) fn post(&mut self) -> (Post<'_>, &mut SlotMap<SessionId, Session>, &mut Vec<u8>) {
+        let post = Post {
+            connections: &mut self.connections,
+            out: &mut self.out,
+            config: &self.config,
+        };
+        (post, &mut self.sessions, &mut self.encoded)
+    }
+
+    /// Serves the session of a connection, if there is anything to be sent.
+    #[inline]
+    pub(super) fn serve_connection(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(id)
+            && let Some(session) = self.sessions.get(connection.session)
+            && (!session.outgoing.is_idle() || !session.replays.is_empty())
+        {
+            let session = connection.session;
+            self.serve(session);
+        }
+    }
+
+    /// Serves every session that stopped for want of time, each a slice of it.
+    pub(super) fn continue_serving(&mut self) {
+        self.work = 0;
+        for _ in 0..self.serving.len() {
+            if self.work >= BUDGET_OF_ALL {
+                return;
+            }
+            let Some(id) = self.serving.pop_front() else {
+                return;
+            };
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.queued = false;
+                self.serve(id);
+            }
+        }
+    }
+
+    /// Sends a session what window and outbox have room for; what takes longer than the budget
+    /// allows goes on in the next turn.
+    pub(super) fn serve(&mut self, id: SessionId) {
+        let mut budget = BUDGET;
+        let (mut post, sessions, encoded) = self.post();
+        let Some(session) = sessions.get_mut(id) else {
+            return;
+        };
+        if session.local {
+            self.replay(id, &mut budget);
+        } else if post.connections.contains_key(session.connection) {
+            while budget > 0
+                && post.has_room(session.connection)
+                && post.send_again(session, encoded)
+            {
+                budget -= 1;
+            }
+            if session.outgoing.next_resend().is_none() {
+                post.send_waiting(session, encoded, &mut budget);
+                if session.outgoing.is_idle() && !session.replays.is_empty() {
+                    self.replay(id, &mut budget);
+                }
+            }
+        }
+        self.work += BUDGET - budget;
+        if budget == 0
+            && let Some(session) = self.sessions.get_mut(id)
+            && !core::mem::replace(&mut session.queued, true)
+        {
+            self.serving.push_back(id);
+        }
+    }
+
+    /// Sends retained messages to a session until its outbox has enough, the window or the budget
+    /// is used up, or there are no more.
+    fn replay(&mut self, id: SessionId, budget: &mut usize) {
+        let now = self.now;
+        let Self {
+            sessions,
+            connections,
+            retained,
+            out,
+            config,
+            encoded,
+            ..
+        } = self;
+        let mut post = Post {
+            connections,
+            out,
+            config,
+        };
+        let Some(session) = sessions.get_mut(id) else {
+            return;
+        };
+        let window = post.window(session.connection);
+        let mut expired: Vec<String> = Vec::new();
+        while let Some(mut entry) = session.replays.first_entry() {
+            let replay = entry.get_mut();
+            let subscription = replay.subscription;
+            let is_held = subscription.qos > QoS::AtMostOnce;
+            let outgoing = &session.outgoing;
+            let is_full = outgoing.bytes() >= config.max_queued_bytes
+                || post.out.held_bytes() >= config.max_queued_bytes_total;
+            let has_room = match session.local {
+                true => outgoing.waiting() < ENOUGH_WAITING,
+                false => {
+                    post.has_room(session.connection) && (!is_held || outgoing.has_window(window))
+                }
+            };
+            if !has_room || (is_held && is_full && outgoing.len() > 0) {
+                break; // `sent`, an acknowledgement or the local client goes on from here.
+            }
+            let (topic, retained) = match retained.tree().next_within(&mut replay.cursor, budget) {
+                Step::Topic(topic, message) => (topic, message),
+                Step::Pending => {
+                    *budget = 0;
+                    break;
+                }
+                Step::Done => {
+                    entry.remove();
+                    continue;
+                }
+            };
+            if retained.is_newer_than(replay.after) {
+                continue; // It came live.
+            }
+            if retained.is_expired(now) {
+                post.out.counters.dropped_expired += 1;
+                expired.push(topic.into());
+                continue;
+            }
+            if !session.grant.may_receive(topic) {
+                post.out.counters.dropped_not_permitted += 1;
+                continue;
+            }
+            let message = retained.message(topic, now);
+            let identifier = Some(subscription.identifier).filter(|identifier| *identifier != 0);
+            let qos = message.qos.min(subscription.qos);
+            if qos == QoS::AtMostOnce && !session.local {
+                let mut encoder = Encoder::new(&message, encoded);
+                // [MQTT-3.3.1-8]
+                let head = Head::at_most_once(true);
+                post.put(
+                    session.connection,
+                    &mut encoder,
+                    head,
+                    identifier.into_iter(),
+                );
+                continue;
+            }
+            let kept = post.out.keep(Kept::new(&message, now));
+            let message = kept.message(now);
+            let mut encoder = Encoder::new(&message, encoded);
+            let delivery = Delivery {
+                message: Arc::clone(&kept),
+                identifiers: Identifiers::collect(identifier.into_iter()),
+                group: GroupId::default(),
+                qos,
+                retain: true,
+            };
+            if session.local {
+                session.outgoing.enqueue(delivery);
+                post.out.raise_deliver(id, session);
+            } else {
+                post.send_first(session, delivery, &mut encoder);
+            }
+            post.out.release_kept(kept);
+        }
+        for topic in &expired {
+            self.retained.clear(topic);
+        }
+    }
+
+    /// Sends again what a client of MQTT 3.x has left unanswered for too long; false if that was
+    /// done often enough.
+    pub(super) fn retransmit(&mut self, id: ConnectionId) -> bool {
+        let now = self.now;
+        let interval = self.config.retransmit_interval;
+        let limit = self.config.retransmit_limit;
+        let Some(connection) = self.connections.get_mut(id) else {
+            return true;
+        };
+        connection.retransmit = NEVER;
+        let session = connection.session;
+        let Some(interval) = interval else {
+            return true;
+        };
+        let (mut post, sessions, encoded) = self.post();
+        let Some(session) = sessions.get_mut(session) else {
+            return true;
+        };
+        let mut next = NEVER;
+        for (packet_id, entry) in session.outgoing.unanswered() {
+            if entry.sent.after(interval) > now {
+                next = next.min(entry.sent.after(interval));
+                continue;
+            }
+            if entry.repeats >= limit {
+                return false;
+            }
+            if !post.has_room(id) {
+                next = now.after(interval); // It has enough to take already.
+                break;
+            }
+            match &entry.delivery {
+                Some(delivery) => {
+                    let message = delivery.message.message(now);
+                    let mut encoder = Encoder::new(&message, encoded);
+                    let identifiers = delivery.identifiers.iter();
+                    post.put(id, &mut encoder, again(delivery, packet_id), identifiers);
+                }
+                None => post.put_release(id, packet_id, encoded),
+            }
+            post.out.counters.retransmissions += 1;
+            entry.sent = now;
+            entry.repeats += 1;
+            next = next.min(now.after(interval));
+        }
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.retransmit = next;
+        }
+        self.set_timer(id);
+        true
+    }
+}

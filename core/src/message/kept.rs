@@ -1,0 +1,117 @@
+//! A message that outlives the call it came in.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use super::Message;
+use crate::connection::NEVER;
+use crate::packet::{Properties, QoS};
+use crate::time::Instant;
+
+/// A message that waits for its receivers. It owns exactly its bytes, so that it pins no buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Kept {
+    /// The topic, the properties, encoded, and the payload.
+    content: Bytes,
+    topic_len: u32,
+    properties_len: u32,
+    expires: Instant,
+    pub(crate) qos: QoS,
+    /// The RETAIN flag as published.
+    pub(crate) retain: bool,
+}
+
+impl Kept {
+    pub(crate) fn new(message: &Message<'_>, now: Instant) -> Arc<Self> {
+        // Most messages have no properties, and most others no expiry among them.
+        let properties = Properties::from_kept_wire(message.properties);
+        let among = properties.message_expiry_interval();
+        let mut content = Vec::with_capacity(message.len());
+        content.extend_from_slice(message.topic.as_bytes());
+        match among {
+            Some(_) => super::write_owned(&properties, &mut content),
+            None => content.extend_from_slice(message.properties),
+        }
+        let properties_len = content.len() - message.topic.len();
+        content.extend_from_slice(message.payload);
+        content.shrink_to_fit();
+        let expires = message.expiry.or(among).map_or(NEVER, |seconds| {
+            now.after(core::time::Duration::from_secs(seconds.into()))
+        });
+        let small = |len| u32::try_from(len).unwrap_or(u32::MAX); // A packet is below 256 MiB.
+        Arc::new(Self {
+            topic_len: small(message.topic.len()),
+            properties_len: small(properties_len),
+            content: content.into(),
+            expires,
+            qos: message.qos,
+            retain: message.retain,
+        })
+    }
+
+    /// How many bytes of topic, properties and payload there are.
+    pub(crate) fn len(&self) -> usize {
+        self.content.len()
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        let topic = self.content.get(..self.topic_len as usize);
+        // It was a string when it was put there.
+        topic
+            .and_then(|topic| core::str::from_utf8(topic).ok())
+            .unwrap_or_default()
+    }
+
+    fn payload_at(&self) -> usize {
+        self.topic_len as usize + self.properties_len as usize
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        self.content.get(self.payload_at()..).unwrap_or_default()
+    }
+
+    /// The payload, to be referred to.
+    pub(crate) fn share_payload(&self) -> Bytes {
+        self.content
+            .slice(self.payload_at().min(self.content.len())..)
+    }
+
+    /// The properties, without the message expiry interval.
+    pub(crate) fn properties(&self) -> &[u8] {
+        self.content
+            .get(self.topic_len as usize..self.payload_at())
+            .unwrap_or_default()
+    }
+
+    /// What is left of the message expiry interval, in seconds.
+    pub(crate) fn expiry_left(&self, now: Instant) -> Option<u32> {
+        expiry_left(self.expires, now)
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expires <= now
+    }
+
+    /// The message as it is to be sent now.
+    pub(crate) fn message(&self, now: Instant) -> Message<'_> {
+        Message {
+            topic: self.topic(),
+            payload: self.payload(),
+            qos: self.qos,
+            retain: self.retain,
+            properties: self.properties(),
+            expiry: self.expiry_left(now),
+            packet: None,
+            shared: Some(self),
+        }
+    }
+}
+
+/// What is left of a message expiry interval, in seconds ([MQTT-3.3.2-6]); `None` if it never ends.
+/// Rounded up: as long as it has not expired, it does not say so.
+pub(crate) fn expiry_left(expires: Instant, now: Instant) -> Option<u32> {
+    let left = expires.since(now).as_millis().div_ceil(1000);
+    (expires != NEVER).then(|| u32::try_from(left).unwrap_or(u32::MAX))
+}

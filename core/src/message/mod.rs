@@ -1,0 +1,96 @@
+//! A message on its way from a publisher to its receivers.
+//!
+//! A [`Message`] borrows all it has and lives as long as one call. A [`Kept`] one owns its bytes and
+//! is shared by all who wait for it. The [`Encoder`] makes PUBLISH packets of either.
+
+mod encoder;
+mod kept;
+
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+
+use crate::packet::{Properties, Property, ProtocolVersion, QoS};
+
+pub(crate) use encoder::{Alias, Encoder, Head};
+pub(crate) use kept::{Kept, expiry_left};
+
+/// From this size in bytes on, a payload is copied once and then referred to by every outbox.
+/// Below it, a copy per receiver costs less than the chunk that a reference takes.
+const SHARE: usize = 8192;
+
+/// A message to be routed. It borrows everything; only what must outlive the call is copied.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Message<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) payload: &'a [u8],
+    pub(crate) qos: QoS,
+    /// The RETAIN flag as published.
+    pub(crate) retain: bool,
+    /// The properties to pass on, encoded, without those that belong to one hop: topic alias and
+    /// subscription identifiers.
+    pub(crate) properties: &'a [u8],
+    /// What is left of the message expiry interval in seconds, if `properties` does not have it.
+    pub(crate) expiry: Option<u32>,
+    /// The PUBLISH that it came in, if receivers of the same version can have it as it is.
+    pub(crate) packet: Option<Original<'a>>,
+    /// The payload once more, if it can be referred to without a copy.
+    pub(crate) shared: Option<&'a Kept>,
+}
+
+/// A PUBLISH as it was received.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Original<'a> {
+    /// The whole packet; its payload is the end of it.
+    pub(crate) bytes: &'a [u8],
+    pub(crate) version: ProtocolVersion,
+}
+
+impl Message<'_> {
+    /// How many bytes it counts for where it is kept: topic, properties and payload.
+    pub(crate) fn len(&self) -> usize {
+        self.topic.len() + self.properties.len() + self.payload.len()
+    }
+}
+
+/// A PUBLISH ready for an outbox.
+pub(crate) struct Encoded<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The payload, if it is not in `bytes`.
+    pub(crate) payload: Option<&'a Bytes>,
+}
+
+impl Encoded<'_> {
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len() + self.payload.map_or(0, Bytes::len)
+    }
+}
+
+/// The properties of a message that is kept, encoded: those that go from end to end. The message
+/// expiry interval is left out as well, since it has to be counted down.
+pub(crate) fn owned_properties(properties: &Properties<'_>) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_owned(properties, &mut out);
+    out
+}
+
+/// Appends those properties to `out`.
+pub(crate) fn write_owned(properties: &Properties<'_>, out: &mut Vec<u8>) {
+    for property in properties.iter() {
+        if passes_on(&property) && !matches!(property, Property::MessageExpiryInterval(_)) {
+            // It was decoded from a packet, so it can be encoded.
+            let _ = property.write(out);
+        }
+    }
+}
+
+/// Whether a property of a message goes to its receivers, rather than to the next hop or, in a
+/// will, to the broker.
+fn passes_on(property: &Property<'_>) -> bool {
+    !matches!(
+        property,
+        Property::TopicAlias(_)
+            | Property::SubscriptionIdentifier(_)
+            | Property::WillDelayInterval(_)
+    )
+}

@@ -1,0 +1,48 @@
+//! QoS 2 messages from a client that it has not released yet.
+//!
+//! | identifier is | PUBLISH of QoS 2 | PUBREL | answer to an error |
+//! | --- | --- | --- | --- |
+//! | free | message goes on its way, identifier is held, PUBREC | PUBCOMP, 0x92 | PUBREC with the error; it stays free |
+//! | held | PUBREC, nothing else | PUBCOMP, identifier is free | – |
+//!
+//! This is method B of figure 4.3: a message is passed on when its PUBLISH comes, and the identifier
+//! alone is kept so that it is not passed on twice ([MQTT-4.3.3-10]).
+
+use alloc::vec::Vec;
+
+use crate::packet::PacketId;
+
+/// The identifiers that are held, sorted.
+#[derive(Debug, Default)]
+pub(crate) struct Incoming {
+    held: Vec<u16>,
+}
+
+impl Incoming {
+    pub(crate) fn len(&self) -> usize {
+        self.held.len()
+    }
+
+    pub(crate) fn contains(&self, id: PacketId) -> bool {
+        self.held.binary_search(&id.get()).is_ok()
+    }
+
+    /// Holds an identifier.
+    pub(crate) fn hold(&mut self, id: PacketId) {
+        if let Err(place) = self.held.binary_search(&id.get()) {
+            self.held.insert(place, id.get());
+        }
+    }
+
+    /// Frees an identifier; false if it was not held.
+    pub(crate) fn release(&mut self, id: PacketId) -> bool {
+        let Ok(place) = self.held.binary_search(&id.get()) else {
+            return false;
+        };
+        self.held.remove(place);
+        if self.held.is_empty() {
+            self.held = Vec::new();
+        }
+        true
+    }
+}

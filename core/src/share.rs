@@ -1,0 +1,367 @@
+//! Shared subscriptions: groups whose members share the messages of a filter.
+
+use crate::broker::ShareStrategy;
+use crate::map::{HashKey, split_mix};
+use crate::session::{SessionId, Subscription};
+use crate::topic::{FilterId, FilterTree, SharedFilter};
+
+use slotmap::SlotMap;
+
+slotmap::new_key_type! {
+    /// The handle of a group, generational: one that is gone names no other.
+    pub(crate) struct GroupId;
+}
+
+/// All shared subscriptions of a broker.
+#[derive(Debug)]
+pub(crate) struct Shares {
+    /// The members of each group, under the whole `$share/<group>/<filter>`.
+    members: FilterTree<SessionId, Member>,
+    /// The groups of each filter.
+    matching: FilterTree<GroupId, ()>,
+    groups: SlotMap<GroupId, Group>,
+    /// The state of the generator for random choices.
+    random: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    subscription: Subscription,
+    group: GroupId,
+}
+
+#[derive(Debug)]
+struct Group {
+    members: FilterId,
+    matching: FilterId,
+    /// The member whose turn it is, or who is stuck to.
+    next: usize,
+}
+
+/// How able a member is to take a message; the greater, the better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Standing {
+    /// It may not or cannot have it.
+    Unable,
+    /// Its queue is full.
+    Full,
+    /// It is absent, and its session would keep it.
+    Absent,
+    /// It is there, and has much to take already.
+    Busy,
+    /// It would get it at once.
+    Ready,
+}
+
+/// Whom a message goes to.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Choice {
+    Member(SessionId, Subscription),
+    /// There are members who could have it, and the queues of all of them are full.
+    Full,
+    Nobody,
+}
+
+impl Shares {
+    pub(crate) fn new(key: HashKey, seed: u64) -> Self {
+        Self {
+            members: FilterTree::new(key),
+            matching: FilterTree::new(key),
+            groups: SlotMap::with_key(),
+            random: seed,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+
+    /// How many memberships there are.
+    pub(crate) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// The group written `name`, as its members' list is called.
+    pub(crate) fn find(&self, name: &str) -> Option<FilterId> {
+        self.members.find(name)
+    }
+
+    pub(crate) fn is_member(&self, members: FilterId, session: SessionId) -> bool {
+        self.members.get(members, session).is_some()
+    }
+
+    /// Lets a session join the group written `name`, which [`parse_shared`](crate::topic::parse_shared)
+    /// took apart, or changes its subscription.
+    pub(crate) fn join(
+        &mut self,
+        name: &str,
+        shared: SharedFilter<'_>,
+        session: SessionId,
+        subscription: Subscription,
+    ) -> FilterId {
+        let known = self.members.find(name);
+        let known = known.and_then(|members| self.members.subscribers(members).first());
+        let group = match known {
+            Some((_, member)) => member.group,
+            None => {
+                let matching = FilterId::default();
+                let members = FilterId::default();
+                self.groups.insert(Group {
+                    members,
+                    matching,
+                    next: 0,
+                })
+            }
+        };
+        let member = Member {
+            subscription,
+            group,
+        };
+        let is_new = known.is_none();
+        let members = self.members.insert(name, session, member).filter;
+        if is_new {
+            let matching = self.matching.insert(shared.filter, group, ()).filter;
+            if let Some(group) = self.groups.get_mut(group) {
+                group.members = members;
+                group.matching = matching;
+            }
+        }
+        members
+    }
+
+    /// Takes a session out of a group; false if it is no member.
+    pub(crate) fn leave(&mut self, members: FilterId, session: SessionId) -> bool {
+        let Some(member) = self.members.remove(members, session) else {
+            return false;
+        };
+        let is_empty = self
+            .groups
+            .get(member.group)
+            .is_some_and(|group| self.members.subscribers(group.members).is_empty());
+        if is_empty && let Some(group) = self.groups.remove(member.group) {
+            self.matching.remove(group.matching, member.group);
+        }
+        true
+    }
+
+    /// Calls `f` for every group whose filter matches; returns how many places were looked at.
+    pub(crate) fn for_each_match(&self, topic: &str, mut f: impl FnMut(GroupId)) -> usize {
+        self.matching.for_each_match(topic, |_, groups| {
+            groups.iter().for_each(|(group, ())| f(*group));
+        })
+    }
+
+    /// Chooses the member who gets the next message. `standing` says how able one is and how much
+    /// it has already. Also returns how many members were looked at.
+    pub(crate) fn choose(
+        &mut self,
+        group: GroupId,
+        strategy: ShareStrategy,
+        mut standing: impl FnMut(SessionId, Subscription) -> (Standing, usize),
+    ) -> (Choice, usize) {
+        let Some(group) = self.groups.get_mut(group) else {
+            return (Choice::Nobody, 0);
+        };
+        let members = self.members.subscribers(group.members);
+        let count = members.len();
+        if count == 0 {
+            return (Choice::Nobody, 0);
+        }
+        let start = match strategy {
+            ShareStrategy::Random => {
+                usize::try_from(split_mix(&mut self.random) % count as u64).unwrap_or(0)
+            }
+            _ => group.next % count,
+        };
+        let mut best = (Standing::Unable, core::cmp::Reverse(usize::MAX));
+        let mut chosen = start;
+        let mut looked = 0;
+        for place in (start..count).chain(0..start) {
+            let Some((session, member)) = members.get(place) else {
+                break;
+            };
+            looked += 1;
+            let (standing, load) = standing(*session, member.subscription);
+            let candidate = (standing, core::cmp::Reverse(load));
+            let is_better = match strategy {
+                ShareStrategy::LeastInFlight => candidate > best,
+                _ => standing > best.0,
+            };
+            if is_better {
+                best = candidate;
+                chosen = place;
+            }
+            if best.0 == Standing::Ready && strategy != ShareStrategy::LeastInFlight {
+                break;
+            }
+        }
+        match best.0 {
+            Standing::Unable => return (Choice::Nobody, looked),
+            Standing::Full => return (Choice::Full, looked),
+            _ => {}
+        }
+        group.next = match strategy {
+            ShareStrategy::Sticky => chosen,
+            _ => chosen + 1,
+        };
+        let choice = members.get(chosen).map_or(Choice::Nobody, |(id, member)| {
+            Choice::Member(*id, member.subscription)
+        });
+        (choice, looked)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::QoS;
+    use crate::topic::parse_shared;
+    use std::vec::Vec;
+
+    const SUBSCRIPTION: Subscription = Subscription {
+        identifier: 0,
+        qos: QoS::AtLeastOnce,
+        no_local: false,
+        retain_as_published: false,
+    };
+
+    struct Group {
+        shares: Shares,
+        sessions: SlotMap<SessionId, ()>,
+        members: Vec<SessionId>,
+    }
+
+    impl Group {
+        fn of(count: usize) -> Self {
+            let mut group = Self {
+                shares: Shares::new(HashKey::from_seed(1), 1),
+                sessions: SlotMap::with_key(),
+                members: Vec::new(),
+            };
+            for _ in 0..count {
+                let id = group.sessions.insert(());
+                group.members.push(id);
+                join(&mut group.shares, "$share/g/a/+", id);
+            }
+            group
+        }
+
+        /// Who gets the next message, as a place among the members.
+        fn next(
+            &mut self,
+            strategy: ShareStrategy,
+            standing: impl Fn(usize) -> (Standing, usize),
+        ) -> Option<usize> {
+            let mut groups = Vec::new();
+            self.shares
+                .for_each_match("a/b", |group| groups.push(group));
+            assert_eq!(groups.len(), 1);
+            let place = |id| {
+                self.members
+                    .iter()
+                    .position(|it| *it == id)
+                    .expect("member")
+            };
+            match self
+                .shares
+                .choose(groups[0], strategy, |id, _| standing(place(id)))
+                .0
+            {
+                Choice::Member(id, _) => Some(place(id)),
+                _ => None,
+            }
+        }
+    }
+
+    fn join(shares: &mut Shares, name: &str, id: SessionId) -> FilterId {
+        let shared = parse_shared(name).expect("valid").expect("shared");
+        shares.join(name, shared, id, SUBSCRIPTION)
+    }
+
+    #[test]
+    fn members_take_turns() {
+        let mut group = Group::of(3);
+        let ready = |_| (Standing::Ready, 0);
+        let got: Vec<_> = (0..6)
+            .filter_map(|_| group.next(ShareStrategy::RoundRobin, ready))
+            .collect();
+        assert_eq!(got, [0, 1, 2, 0, 1, 2]);
+    }
+
+    #[test]
+    fn whoever_is_able_comes_before_whoever_is_next() {
+        let mut group = Group::of(3);
+        let able = |place| match place {
+            0 => (Standing::Absent, 0),
+            1 => (Standing::Unable, 0),
+            _ => (Standing::Busy, 0),
+        };
+        for strategy in [
+            ShareStrategy::RoundRobin,
+            ShareStrategy::Random,
+            ShareStrategy::Sticky,
+            ShareStrategy::LeastInFlight,
+        ] {
+            assert_eq!(group.next(strategy, able), Some(2), "{strategy:?}");
+            assert_eq!(group.next(strategy, |_| (Standing::Unable, 0)), None);
+        }
+    }
+
+    #[test]
+    fn a_sticky_member_stays_until_it_is_unable() {
+        let mut group = Group::of(3);
+        let ready = |_| (Standing::Ready, 0);
+        for _ in 0..3 {
+            assert_eq!(group.next(ShareStrategy::Sticky, ready), Some(0));
+        }
+        let without_first = |place| match place {
+            0 => (Standing::Unable, 0),
+            _ => (Standing::Ready, 0),
+        };
+        assert_eq!(group.next(ShareStrategy::Sticky, without_first), Some(1));
+        assert_eq!(group.next(ShareStrategy::Sticky, ready), Some(1));
+    }
+
+    #[test]
+    fn the_least_loaded_is_chosen() {
+        let mut group = Group::of(4);
+        let load = |place| (Standing::Ready, [3, 1, 2, 1][place]);
+        assert_eq!(group.next(ShareStrategy::LeastInFlight, load), Some(1));
+        assert_eq!(group.next(ShareStrategy::LeastInFlight, load), Some(3));
+    }
+
+    #[test]
+    fn random_choices_reach_everyone() {
+        let mut group = Group::of(4);
+        let mut seen = [0; 4];
+        for _ in 0..100 {
+            let next = group.next(ShareStrategy::Random, |_| (Standing::Ready, 0));
+            seen[next.expect("ready")] += 1;
+        }
+        assert!(seen.iter().all(|times| *times > 5), "{seen:?}");
+    }
+
+    #[test]
+    fn a_group_ends_with_its_last_member() {
+        let mut group = Group::of(2);
+        let name = group.shares.find("$share/g/a/+").expect("there");
+        let (a, b) = (group.members[0], group.members[1]);
+        assert!(group.shares.leave(name, a));
+        assert!(!group.shares.leave(name, a));
+        assert_eq!(group.shares.len(), 1);
+        assert!(group.shares.leave(name, b));
+        assert!(group.shares.is_empty());
+        assert_eq!(group.shares.for_each_match("a/b", |_| panic!("gone")), 1);
+    }
+
+    #[test]
+    fn groups_with_the_same_filter_are_apart() {
+        let mut group = Group::of(1);
+        let id = group.members[0];
+        join(&mut group.shares, "$share/h/a/+", id);
+        join(&mut group.shares, "$share/h/b", id);
+        let mut count = 0;
+        group.shares.for_each_match("a/b", |_| count += 1);
+        assert_eq!(count, 2);
+    }
+}
