@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use wherry_core::map::HashKey;
-use wherry_core::topic::{Cursor, MAX_BYTES, MAX_LEVELS, RetainedTree, Step, matches};
+use wherry_core::topic::{Cursor, MAX_BYTES, MAX_LEVELS, RetainedTree, Step, TopicId, matches};
 
 #[derive(Clone, Debug)]
 enum Call {
     Insert(String, u32),
     Remove(String),
+    /// By an id that was given once, whether it is stale or not.
+    RemoveId(usize),
+    RemoveOldest,
     Open(String),
     /// Which of the open cursors, and the budget of the step.
     Step(usize, usize),
@@ -44,7 +47,9 @@ fn filter() -> impl Strategy<Value = String> {
 fn call() -> impl Strategy<Value = Call> {
     prop_oneof![
         6 => (topic(), any::<u32>()).prop_map(|(topic, value)| Call::Insert(topic, value)),
-        5 => topic().prop_map(Call::Remove),
+        3 => topic().prop_map(Call::Remove),
+        2 => any::<prop::sample::Index>().prop_map(|which| Call::RemoveId(which.index(1000))),
+        1 => Just(Call::RemoveOldest),
         1 => filter().prop_map(Call::Open),
         8 => (any::<prop::sample::Index>(), 0..6usize)
             .prop_map(|(which, budget)| Call::Step(which.index(1000), budget)),
@@ -91,6 +96,14 @@ impl Walk {
     }
 }
 
+/// Notes that a topic has gone.
+fn gone(topic: &str, order: &mut Vec<String>, walks: &mut [Walk]) {
+    order.retain(|other| other != topic);
+    for walk in walks {
+        walk.owed.remove(topic);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
 
@@ -100,18 +113,44 @@ proptest! {
     ) {
         let mut tree = RetainedTree::new(HashKey::from_seed(7));
         let mut model: BTreeMap<String, u32> = BTreeMap::new();
+        let mut order: Vec<String> = Vec::new();
+        let mut ids: Vec<(TopicId, String)> = Vec::new();
         let mut walks: Vec<Walk> = Vec::new();
         for call in calls {
             match call {
                 Call::Insert(topic, value) => {
-                    prop_assert_eq!(tree.insert(&topic, value), model.insert(topic.clone(), value));
+                    let (id, replaced) = tree.insert(&topic, value);
+                    prop_assert_eq!(replaced, model.insert(topic.clone(), value));
                     prop_assert_eq!(tree.get(&topic), Some(&value));
+                    prop_assert_eq!((tree.id(&topic), tree.get_id(id)), (Some(id), Some(&value)));
+                    order.retain(|other| *other != topic);
+                    order.push(topic.clone());
+                    ids.push((id, topic));
                 }
                 Call::Remove(topic) => {
                     prop_assert_eq!(tree.remove(&topic), model.remove(&topic));
-                    prop_assert_eq!(tree.get(&topic), None);
-                    for walk in &mut walks {
-                        walk.owed.remove(&topic);
+                    prop_assert_eq!((tree.get(&topic), tree.id(&topic)), (None, None));
+                    gone(&topic, &mut order, &mut walks);
+                }
+                Call::RemoveId(_) if ids.is_empty() => {}
+                Call::RemoveId(which) => {
+                    let (id, topic) = ids[which % ids.len()].clone();
+                    match tree.remove_id(id) {
+                        Some((removed, value)) => {
+                            prop_assert_eq!(&removed, &topic, "it names no other topic");
+                            prop_assert_eq!(model.remove(&topic), Some(value));
+                            gone(&topic, &mut order, &mut walks);
+                        }
+                        None => prop_assert_ne!(tree.id(&topic), Some(id)),
+                    }
+                    prop_assert_eq!(tree.get_id(id), None);
+                }
+                Call::RemoveOldest => {
+                    let oldest = tree.oldest();
+                    prop_assert_eq!(oldest, order.first().and_then(|topic| tree.id(topic)));
+                    if let Some((topic, value)) = oldest.and_then(|id| tree.remove_id(id)) {
+                        prop_assert_eq!(model.remove(&topic), Some(value));
+                        gone(&topic, &mut order, &mut walks);
                     }
                 }
                 Call::Open(filter) => {
@@ -133,6 +172,11 @@ proptest! {
         for mut walk in walks {
             while walk.step(&tree, &model, 1)? {}
         }
+        for topic in order {
+            let oldest = tree.oldest().and_then(|id| tree.remove_id(id));
+            prop_assert_eq!(oldest.map(|(oldest, _)| oldest), Some(topic));
+        }
+        prop_assert!(tree.oldest().is_none() && tree.is_empty());
     }
 
     #[test]
@@ -248,6 +292,23 @@ fn wildcards_leave_out_reserved_topics() {
     assert_eq!(found(&tree, "+/a"), [""; 0]);
     assert_eq!(found(&tree, "+/+"), ["a/$b"]);
     assert_eq!(found(&tree, "$SYS/#"), ["$SYS", "$SYS/a"]);
+}
+
+#[test]
+fn a_stale_id_names_nothing_although_its_node_is_used_again() {
+    let mut tree = RetainedTree::new(HashKey::from_seed(1));
+    tree.insert("stays", 0);
+    let (stale, _) = tree.insert("a/b", 1);
+    assert_eq!(tree.remove_id(stale), Some(("a/b".to_string(), 1)));
+    for topic in ["a/b", "c/d", "e"] {
+        tree.insert(topic, 2);
+    }
+    assert_eq!(tree.get_id(stale), None);
+    assert_eq!(tree.remove_id(stale), None);
+    assert_eq!(tree.len(), 4);
+    let (inner, _) = tree.insert("a", 3);
+    tree.remove("a");
+    assert_eq!(tree.get_id(inner), None, "a node without a value");
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub use filter_tree::{FilterId, FilterTree, Inserted};
 pub use matching::{covers, matches, overlap};
 pub use name::check_name;
 pub use retained_cursor::{Cursor, Step};
-pub use retained_tree::RetainedTree;
+pub use retained_tree::{RetainedTree, TopicId};
 
 /// The most bytes a topic name or filter can have: its length is sent in two bytes.
 pub const MAX_BYTES: usize = 65_535;

@@ -1,7 +1,10 @@
 //! What is held for each topic, found by topic and by filter.
 
+use alloc::string::String;
+
 use super::id_table::IdTable;
 use super::siblings::Siblings;
+use super::slab::NONE;
 use super::trie::{ROOT, Trie};
 use crate::map::HashKey;
 
@@ -11,14 +14,19 @@ use crate::map::HashKey;
 /// and one look-up. Its levels form a trie, in which a [`Cursor`](super::Cursor) walks over the
 /// topics that a filter matches, in the order in which the levels first came up.
 ///
+/// The topics are also linked in the order in which their values were set, so that the one that was
+/// set the longest time ago is always at hand.
+///
 /// ```
 /// use wherry_core::{map::HashKey, topic::RetainedTree};
 /// let mut tree = RetainedTree::new(HashKey::from_seed(1));
 /// tree.insert("a/b", 1);
 /// let mut cursor = tree.cursor("a/#");
-/// assert_eq!(tree.insert("a/b", 2), Some(1));
+/// assert_eq!(tree.insert("a/b", 2).1, Some(1));
 /// assert_eq!(tree.next(&mut cursor), Some(("a/b", &2)));
 /// assert_eq!(tree.next(&mut cursor), None);
+/// let oldest = tree.oldest().unwrap();
+/// assert_eq!(tree.remove_id(oldest), Some(("a/b".into(), 2)));
 /// ```
 #[derive(Debug)]
 pub struct RetainedTree<V> {
@@ -31,7 +39,20 @@ pub struct RetainedTree<V> {
     /// How many nodes were ever made. Numbers are never used again, so that a cursor can tell what
     /// it knew from what came later.
     pub(super) births: u64,
+    /// The nodes whose values were set the longest and the shortest time ago, or [`NONE`].
+    oldest: u32,
+    newest: u32,
     len: usize,
+}
+
+/// A topic in a [`RetainedTree`]. It stays valid while the topic has a value. Afterwards it names
+/// nothing, or the same topic with its next value; it never comes to stand for another topic, unless
+/// it is kept while four thousand million others come and go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicId {
+    node: u32,
+    /// The low half of the node's birth.
+    birth: u32,
 }
 
 /// What belongs to a node.
@@ -39,6 +60,9 @@ pub struct RetainedTree<V> {
 pub(super) struct Entry<V> {
     pub(super) birth: u64,
     pub(super) children: Siblings,
+    /// The nodes whose values were set just before and after this one's, or [`NONE`].
+    older: u32,
+    newer: u32,
     pub(super) value: Option<V>,
 }
 
@@ -51,6 +75,8 @@ impl<V> RetainedTree<V> {
             top: Siblings::None,
             topics: IdTable::new(),
             births: 0,
+            oldest: NONE,
+            newest: NONE,
             len: 0,
         }
     }
@@ -67,40 +93,71 @@ impl<V> RetainedTree<V> {
 
     /// The value of `topic`.
     pub fn get(&self, topic: &str) -> Option<&V> {
-        let id = self.find(topic, self.hash(topic))?;
-        self.trie.get(id)?.value.as_ref()
+        let node = self.find(topic, self.hash(topic))?;
+        self.trie.get(node)?.value.as_ref()
     }
 
-    /// The value of `topic`, to change it.
+    /// The value of `topic`, to change it; it keeps its place in the order.
     pub fn get_mut(&mut self, topic: &str) -> Option<&mut V> {
-        let id = self.find(topic, self.hash(topic))?;
-        self.trie.get_mut(id)?.value.as_mut()
+        let node = self.find(topic, self.hash(topic))?;
+        self.trie.get_mut(node)?.value.as_mut()
     }
 
-    /// Sets the value of `topic` and returns the one it had.
-    pub fn insert(&mut self, topic: &str, value: V) -> Option<V> {
+    /// The value of the topic that `id` names.
+    pub fn get_id(&self, id: TopicId) -> Option<&V> {
+        let entry = self.trie.get(id.node)?;
+        entry.value.as_ref().filter(|_| entry.id(id.node) == id)
+    }
+
+    /// What names `topic`, if it has a value.
+    pub fn id(&self, topic: &str) -> Option<TopicId> {
+        let node = self.find(topic, self.hash(topic))?;
+        Some(self.trie.get(node)?.id(node))
+    }
+
+    /// The topic whose value was set the longest time ago.
+    pub fn oldest(&self) -> Option<TopicId> {
+        Some(self.trie.get(self.oldest)?.id(self.oldest))
+    }
+
+    /// Sets the value of `topic`; returns what names the topic, and the value it had.
+    pub fn insert(&mut self, topic: &str, value: V) -> (TopicId, Option<V>) {
         let hash = self.hash(topic);
-        if let Some(id) = self.find(topic, hash) {
-            return self.trie.get_mut(id)?.value.replace(value);
+        let node = match self.find(topic, hash) {
+            Some(node) => {
+                self.unlink(node);
+                node
+            }
+            None => self.add_topic(topic, hash),
+        };
+        self.link(node);
+        match self.trie.get_mut(node) {
+            Some(entry) => (entry.id(node), entry.value.replace(value)),
+            None => (TopicId { node, birth: 0 }, None),
         }
-        let mut node = ROOT;
-        for level in topic.split('/') {
-            node = match self.trie.child(node, level) {
-                Some(child) => child,
-                None => self.add(node, level),
-            };
-        }
-        self.trie.get_mut(node)?.value = Some(value);
-        self.topics.insert(hash, node);
-        self.len += 1;
-        None
     }
 
     /// Takes out the value of `topic`, and the nodes that only it needed.
     pub fn remove(&mut self, topic: &str) -> Option<V> {
         let hash = self.hash(topic);
-        let mut node = self.find(topic, hash)?;
-        let value = self.trie.get_mut(node)?.value.take();
+        let node = self.find(topic, hash)?;
+        self.take(node, hash)
+    }
+
+    /// Takes out the topic that `id` names, and the nodes that only it needed.
+    pub fn remove_id(&mut self, id: TopicId) -> Option<(String, V)> {
+        self.get_id(id)?;
+        let mut topic = String::new();
+        self.trie.write_path(id.node, &mut topic);
+        let hash = self.hash(&topic);
+        let value = self.take(id.node, hash)?;
+        Some((topic, value))
+    }
+
+    /// Takes out the value of `node`, whose topic has that hash.
+    fn take(&mut self, mut node: u32, hash: u64) -> Option<V> {
+        let value = self.trie.get_mut(node)?.value.take()?;
+        self.unlink(node);
         self.topics.remove(hash, node);
         self.len -= 1;
         while self.trie.get(node).is_some_and(Entry::is_empty) {
@@ -112,7 +169,34 @@ impl<V> RetainedTree<V> {
             }
             node = parent;
         }
-        value
+        Some(value)
+    }
+
+    /// Makes `node` the one whose value was set last.
+    fn link(&mut self, node: u32) {
+        let before = core::mem::replace(&mut self.newest, node);
+        if let Some(entry) = self.trie.get_mut(node) {
+            (entry.older, entry.newer) = (before, NONE);
+        }
+        match self.trie.get_mut(before) {
+            Some(entry) => entry.newer = node,
+            None => self.oldest = node,
+        }
+    }
+
+    fn unlink(&mut self, node: u32) {
+        let Some(entry) = self.trie.get(node) else {
+            return;
+        };
+        let (older, newer) = (entry.older, entry.newer);
+        match self.trie.get_mut(older) {
+            Some(entry) => entry.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.trie.get_mut(newer) {
+            Some(entry) => entry.older = older,
+            None => self.newest = older,
+        }
     }
 
     fn hash(&self, topic: &str) -> u64 {
@@ -121,6 +205,20 @@ impl<V> RetainedTree<V> {
 
     fn find(&self, topic: &str, hash: u64) -> Option<u32> {
         self.topics.find(hash, |id| self.trie.is_path(id, topic))
+    }
+
+    /// Adds the nodes of a topic that has no value yet.
+    fn add_topic(&mut self, topic: &str, hash: u64) -> u32 {
+        let mut node = ROOT;
+        for level in topic.split('/') {
+            node = match self.trie.child(node, level) {
+                Some(child) => child,
+                None => self.add(node, level),
+            };
+        }
+        self.topics.insert(hash, node);
+        self.len += 1;
+        node
     }
 
     fn add(&mut self, parent: u32, level: &str) -> u32 {
@@ -132,6 +230,8 @@ impl<V> RetainedTree<V> {
             Entry {
                 birth,
                 children: Siblings::None,
+                older: NONE,
+                newer: NONE,
                 value: None,
             },
         );
@@ -151,6 +251,12 @@ impl<V> RetainedTree<V> {
 }
 
 impl<V> Entry<V> {
+    /// What names the topic of this entry, which belongs to `node`.
+    fn id(&self, node: u32) -> TopicId {
+        let birth = (self.birth << 32 >> 32) as u32;
+        TopicId { node, birth }
+    }
+
     fn is_empty(&self) -> bool {
         self.value.is_none() && self.children.is_empty()
     }
