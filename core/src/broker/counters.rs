@@ -82,6 +82,10 @@ counters! {
     sessions_over_limit,
     /// Retained messages not kept because a limit was reached.
     retained_over_limit,
+    /// Retained messages dropped to make room for newer ones.
+    retained_dropped,
+    /// Retained messages forgotten, or not kept to begin with, because they had expired.
+    retained_expired,
     /// Filters refused in SUBSCRIBE.
     subscriptions_refused,
     /// Wills published.

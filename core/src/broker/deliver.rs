@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
-use super::outlet::Outlet;
 use super::Config;
+use super::outlet::Outlet;
 use crate::connection::{Connection, ConnectionId, NEVER};
 use crate::message::{Alias, Encoder, Head};
 use crate::packet::{Ack, Packet, ProtocolVersion, QoS};

@@ -174,6 +174,7 @@ impl Broker {
                 Timed::Session(id) => self.session_timer_fired(at, id),
             }
         }
+        self.out.counters.retained_expired += self.retained.expire(self.now);
         self.continue_serving();
         self.continue_yielded();
         match self.shrink_at {
@@ -194,7 +195,9 @@ impl Broker {
         if !self.serving.is_empty() || !self.yielded.is_empty() {
             return Some(self.now);
         }
-        [self.timers.next(), self.shrink_at]
+        // What has expired and has not left yet goes on leaving at once.
+        let expiry = self.retained.next_expiry().map(|at| at.max(self.now));
+        [self.timers.next(), self.shrink_at, expiry]
             .into_iter()
             .flatten()
             .min()

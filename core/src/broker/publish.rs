@@ -252,17 +252,15 @@ impl Broker {
             return true;
         }
         let expires = expiry.map(|seconds| self.now.after(Duration::from_secs(u64::from(seconds))));
-        let (max, max_bytes) = (self.config.max_retained, self.config.max_retained_bytes);
-        let kept = self
+        let outcome = self
             .retained
-            .set(message, properties, expires, max, max_bytes)
-            .is_ok();
-        if !kept {
-            // The one that is there is out of date now.
-            self.retained.clear(message.topic);
-            self.out.counters.retained_over_limit += 1;
-        }
-        kept
+            .set(message, properties, expires, self.now, &self.config);
+        self.work += outcome.work;
+        let counters = &mut self.out.counters;
+        counters.retained_expired += outcome.expired;
+        counters.retained_dropped += outcome.dropped;
+        counters.retained_over_limit += u64::from(outcome.refused);
+        !outcome.refused
     }
 
     /// A message was not taken. Where its publisher cannot be told, the log is.

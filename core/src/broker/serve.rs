@@ -6,7 +6,6 @@
 //! Nothing goes out unless window and outbox have room, so what expires or exceeds a limit is
 //! decided last, and a filter that matches a million topics delays nobody.
 
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -125,7 +124,6 @@ impl Broker {
             return;
         };
         let window = post.window(session.connection);
-        let mut expired: Vec<String> = Vec::new();
         while let Some(mut entry) = session.replays.first_entry() {
             let replay = entry.get_mut();
             let subscription = replay.subscription;
@@ -157,9 +155,7 @@ impl Broker {
                 continue; // It came live.
             }
             if retained.is_expired(now) {
-                post.out.counters.dropped_expired += 1;
-                expired.push(topic.into());
-                continue;
+                continue; // It leaves in its turn.
             }
             if !session.grant.may_receive(topic) {
                 post.out.counters.dropped_not_permitted += 1;
@@ -197,9 +193,6 @@ impl Broker {
                 post.send_first(session, delivery, &mut encoder);
             }
             post.out.release_kept(kept);
-        }
-        for topic in &expired {
-            self.retained.clear(topic);
         }
     }
 

@@ -1,0 +1,290 @@
+//! Retained messages: the last one of each topic, kept for those who subscribe later.
+//!
+//! They leave in four ways: cleared or replaced by a publisher, expired, or dropped for newer ones
+//! if the policy says so. The last two are done in bounded pieces: what expires at one moment leaves
+//! over as many turns as it takes, and one publisher makes room for no more than a turn's work.
+
+mod expiry;
+#[cfg(test)]
+mod tests;
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+
+use crate::broker::{Config, RetainedPolicy};
+use crate::connection::NEVER;
+use crate::map::HashKey;
+use crate::message::{Message, expiry_left};
+use crate::packet::QoS;
+use crate::session::Subscription;
+use crate::time::Instant;
+use crate::topic::{Cursor, RetainedTree, TopicId, counted_bytes};
+
+use expiry::Expiry;
+
+/// How many steps messages that have expired may take to leave in one turn.
+const EXPIRY_BUDGET: usize = 16 * 1024;
+
+/// How many steps one message may take to find room.
+const ROOM_BUDGET: usize = 64 * 1024;
+
+/// What it takes to remove a message, in steps as matching and replays count them: more if its topic
+/// is long, and if much memory is given back.
+const STEPS: usize = 16;
+const TOPIC_BYTES_PER_STEP: usize = 64;
+const CONTENT_BYTES_PER_STEP: usize = 4096;
+
+/// All retained messages of a broker.
+#[derive(Debug)]
+pub(crate) struct RetainedMessages {
+    tree: RetainedTree<Retained>,
+    expiry: Expiry,
+    bytes: usize,
+    /// The number of the last change.
+    changes: u64,
+}
+
+/// One retained message; its topic is its place in the tree.
+#[derive(Debug)]
+pub(crate) struct Retained {
+    /// Encoded properties, then the payload: one allocation that owns exactly its bytes.
+    content: Box<[u8]>,
+    properties_len: u32,
+    qos: QoS,
+    expires: Instant,
+    changed: u64,
+}
+
+/// Retained messages on their way to a new subscription. It holds no copy of the list: what changes
+/// behind the cursor was delivered live, what it finds changed before it is skipped for the same
+/// reason.
+#[derive(Debug)]
+pub(crate) struct Replay {
+    pub(crate) cursor: Cursor,
+    pub(crate) subscription: Subscription,
+    /// The change after which this replay began.
+    pub(crate) after: u64,
+}
+
+/// What became of a message that was to be retained, and what it made of others.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// There was no room for it. The one that its topic had is gone all the same: it is out of date.
+    pub(crate) refused: bool,
+    /// How many left because they had expired.
+    pub(crate) expired: u64,
+    /// How many were dropped to make room.
+    pub(crate) dropped: u64,
+    /// How many steps that took.
+    pub(crate) work: usize,
+}
+
+impl RetainedMessages {
+    pub(crate) fn new(key: HashKey) -> Self {
+        Self {
+            tree: RetainedTree::new(key),
+            expiry: Expiry::default(),
+            bytes: 0,
+            changes: 0,
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// The bytes of all topics, properties and payloads.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Keeps a message in the place of the one its topic had, if there is or can be made room for
+    /// it. `properties` are those that [`owned_properties`](crate::message::owned_properties) gives.
+    pub(crate) fn set(
+        &mut self,
+        message: &Message<'_>,
+        properties: &[u8],
+        expires: Option<Instant>,
+        now: Instant,
+        config: &Config,
+    ) -> Outcome {
+        let mut outcome = Outcome::default();
+        let expires = expires.unwrap_or(NEVER);
+        if expires <= now {
+            self.clear(message.topic);
+            outcome.expired = 1;
+            return outcome;
+        }
+        let len = properties.len() + message.payload.len();
+        let bytes = counted_bytes(message.topic) + len;
+        let before = self.find(message.topic);
+        let fits = match before {
+            Some((_, _, old)) => self.bytes - old + len <= config.max_retained_bytes,
+            None => self.has_room(bytes, config),
+        };
+        if fits {
+            self.put(message, properties, expires, before);
+            return outcome;
+        }
+        // Whatever comes of it, the one that is there is out of date; nor is it dropped for another.
+        self.clear(message.topic);
+        if self.make_room(bytes, now, config, &mut outcome) {
+            self.put(message, properties, expires, None);
+        } else {
+            outcome.refused = true;
+        }
+        outcome
+    }
+
+    /// What there is of a topic: when it expires, and how long it is.
+    fn find(&self, topic: &str) -> Option<(TopicId, Instant, usize)> {
+        let id = self.tree.id(topic)?;
+        let retained = self.tree.get_id(id)?;
+        Some((id, retained.expires, retained.content.len()))
+    }
+
+    /// Sets the message of a topic, in the place of what there was `before`.
+    fn put(
+        &mut self,
+        message: &Message<'_>,
+        properties: &[u8],
+        expires: Instant,
+        before: Option<(TopicId, Instant, usize)>,
+    ) {
+        let len = properties.len() + message.payload.len();
+        self.bytes += len;
+        match before {
+            Some((id, expired, old)) => {
+                self.bytes -= old;
+                self.expiry.remove(expired, id);
+            }
+            None => self.bytes += counted_bytes(message.topic),
+        }
+        self.changes += 1;
+        let mut content = Vec::with_capacity(len);
+        content.extend_from_slice(properties);
+        content.extend_from_slice(message.payload);
+        let retained = Retained {
+            content: content.into_boxed_slice(),
+            properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
+            qos: message.qos,
+            expires,
+            changed: self.changes,
+        };
+        let (id, _) = self.tree.insert(message.topic, retained);
+        self.expiry.insert(expires, id);
+    }
+
+    fn has_room(&self, bytes: usize, config: &Config) -> bool {
+        self.tree.len() < config.max_retained && self.bytes + bytes <= config.max_retained_bytes
+    }
+
+    /// Makes room for one more message of that many bytes: what has expired leaves first, then, if
+    /// the policy says so, what was set the longest time ago. Nothing leaves for one that no store
+    /// of this size could hold.
+    fn make_room(
+        &mut self,
+        bytes: usize,
+        now: Instant,
+        config: &Config,
+        outcome: &mut Outcome,
+    ) -> bool {
+        if config.max_retained == 0 || bytes > config.max_retained_bytes {
+            return false;
+        }
+        while !self.has_room(bytes, config) {
+            if outcome.work >= ROOM_BUDGET {
+                return false;
+            }
+            if let Some(id) = self.expiry.pop_due(now) {
+                outcome.work += self.remove(id);
+                outcome.expired += 1;
+                continue;
+            }
+            match self.tree.oldest() {
+                Some(id) if config.retained_policy == RetainedPolicy::DropOldest => {
+                    outcome.work += self.remove(id);
+                    outcome.dropped += 1;
+                }
+                _ => return false,
+            }
+        }
+        true
+    }
+
+    /// Forgets the message of a topic.
+    pub(crate) fn clear(&mut self, topic: &str) {
+        if let Some(id) = self.tree.id(topic) {
+            self.remove(id);
+        }
+    }
+
+    /// Forgets messages that have expired, as many as one turn may take; returns how many. If that
+    /// is not all, the next expiry is in the past.
+    pub(crate) fn expire(&mut self, now: Instant) -> u64 {
+        let (mut work, mut expired) = (0, 0);
+        while work < EXPIRY_BUDGET
+            && let Some(id) = self.expiry.pop_due(now)
+        {
+            work += self.remove(id);
+            expired += 1;
+        }
+        expired
+    }
+
+    /// When the next message expires, or did.
+    pub(crate) fn next_expiry(&self) -> Option<Instant> {
+        self.expiry.next()
+    }
+
+    /// Takes out a message; returns how many steps that took.
+    fn remove(&mut self, id: TopicId) -> usize {
+        let Some((topic, old)) = self.tree.remove_id(id) else {
+            return STEPS;
+        };
+        let topic_bytes = counted_bytes(&topic);
+        self.bytes -= topic_bytes + old.content.len();
+        self.expiry.remove(old.expires, id);
+        STEPS + topic_bytes / TOPIC_BYTES_PER_STEP + old.content.len() / CONTENT_BYTES_PER_STEP
+    }
+
+    /// Begins to send to a new subscription what its filter matches now.
+    pub(crate) fn replay(&self, filter: &str, subscription: Subscription) -> Replay {
+        Replay {
+            cursor: self.tree.cursor(filter),
+            subscription,
+            after: self.changes,
+        }
+    }
+
+    pub(crate) fn tree(&self) -> &RetainedTree<Retained> {
+        &self.tree
+    }
+}
+
+impl Retained {
+    /// Whether a replay must skip it: it was changed after the subscription went live.
+    pub(crate) fn is_newer_than(&self, replay_after: u64) -> bool {
+        self.changed > replay_after
+    }
+
+    pub(crate) fn is_expired(&self, now: Instant) -> bool {
+        self.expires <= now
+    }
+
+    /// The message as it is to be sent now.
+    pub(crate) fn message<'a>(&'a self, topic: &'a str, now: Instant) -> Message<'a> {
+        let (properties, payload) = self.content.split_at(self.properties_len as usize);
+        Message {
+            topic,
+            payload,
+            qos: self.qos,
+            retain: true,
+            properties,
+            expiry: expiry_left(self.expires, now),
+            packet: None,
+            shared: None,
+        }
+    }
+}
