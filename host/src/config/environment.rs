@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use super::Settings;
 use super::error::{ConfigError, Shown, nearest};
-use super::keys::{KEYS, Key};
+use super::keys::{self, Key};
 use super::value::{Given, Kind};
 
 const PREFIX: &str = "WHERRY_";
@@ -30,7 +30,7 @@ pub(super) fn apply(
 }
 
 fn set(name: &str, value: Option<&str>, settings: &mut Settings) -> Result<(), String> {
-    let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
+    let Some(key) = keys::all().find(|key| key.variable() == name) else {
         return if is_service_link(name, value) {
             Ok(())
         } else {
@@ -75,7 +75,7 @@ fn is_service_link(name: &str, value: Option<&str>) -> bool {
 }
 
 fn unknown(name: &str) -> String {
-    let names: Vec<_> = KEYS.iter().map(Key::variable).collect();
+    let names: Vec<_> = keys::all().map(Key::variable).collect();
     match nearest(name, names.iter().map(String::as_str)) {
         Some(name) => format!("unknown variable. Did you mean {name}?"),
         None => format!(

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Settings;
 use super::error::{ConfigError, Shown, nearest};
-use super::keys::{KEYS, Key, TABLES, join};
+use super::keys::{self, Key, TABLES, join};
 use super::value::{Form, Given, Kind};
 
 /// No configuration is larger; a device or a log file given by mistake would be.
@@ -172,6 +172,7 @@ impl<'a> Reader<'a> {
                 Form::Integer(u64::from_str_radix(digits, integer.radix()).ok())
             }
             DeValue::String(text) => Form::Text(text),
+            DeValue::Boolean(yes) => Form::Boolean(*yes),
             _ => Form::Other,
         };
         let written = self.text.get(value.span()).unwrap_or_default();
@@ -242,15 +243,14 @@ fn unknown(table: &str, name: &str, value: &DeValue<'_>) -> String {
             return format!("unknown key. Did you mean [{table}]?");
         }
     }
-    if let Some(key) = KEYS.iter().find(|key| key.name == name) {
+    if let Some(key) = keys::all().find(|key| key.name == name) {
         let place = match key.table {
             "" => "at the top of the file, before the first table".to_owned(),
             table => format!("under [{table}]"),
         };
         return format!("unknown key. It belongs {place}.");
     }
-    let mut names: Vec<_> = KEYS
-        .iter()
+    let mut names: Vec<_> = keys::all()
         .filter(|key| key.table == table)
         .map(|key| key.name)
         .collect();
@@ -258,7 +258,7 @@ fn unknown(table: &str, name: &str, value: &DeValue<'_>) -> String {
         return format!("unknown key. Did you mean `{name}`?");
     }
     // The names of flags and of variables differ from the paths of keys by less than this.
-    let paths: Vec<_> = KEYS.iter().map(Key::path).collect();
+    let paths: Vec<_> = keys::all().map(Key::path).collect();
     let path = nearest(name, paths.iter().map(String::as_str));
     if let Some((table, name)) = path.and_then(|path| path.split_once('.')) {
         return format!("unknown key. Did you mean `{name}` under [{table}]?");

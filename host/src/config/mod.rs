@@ -10,6 +10,7 @@
 
 mod environment;
 mod error;
+mod field;
 mod file;
 mod keys;
 mod template;

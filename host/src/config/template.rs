@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::keys::{KEYS, Key, TABLES};
+use super::keys::{self, Key, TABLES};
 
 /// How long a line of a comment may get.
 const WIDTH: usize = 96;
@@ -17,21 +17,21 @@ const HEAD: &str = "The configuration of Wherry, complete: every key with its de
 pub fn template() -> String {
     let mut out = String::new();
     comment(&mut out, HEAD);
-    keys(&mut out, "");
+    keys_of(&mut out, "");
     for (table, about) in TABLES {
         out.push('\n');
         comment(&mut out, about);
         // Writing to a string cannot fail, here and below.
         let _ = writeln!(out, "[{table}]");
-        keys(&mut out, table);
+        keys_of(&mut out, table);
     }
     out
 }
 
-fn keys(out: &mut String, table: &str) {
+fn keys_of(out: &mut String, table: &str) {
     for Key {
         name, about, kind, ..
-    } in KEYS.iter().filter(|key| key.table == table)
+    } in keys::all().filter(|key| key.table == table)
     {
         out.push('\n');
         comment(out, about);

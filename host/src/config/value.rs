@@ -1,14 +1,13 @@
-//! Values as people write them: whole numbers, sizes, times and words.
+//! Values as people write them: whole numbers, sizes, times, words, switches and texts.
 
-use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use bytesize::ByteSize;
-use clap::ValueEnum;
 
 use super::Settings;
 use super::error::Shown;
+use super::field::{Number, OUT_OF_RANGE, Word};
 
 /// A value as a source gives it.
 pub(super) struct Given<'a> {
@@ -25,6 +24,8 @@ pub(super) enum Form<'a> {
     Text(&'a str),
     /// Text from a source without types.
     Bare(&'a str),
+    /// A boolean.
+    Boolean(bool),
     /// A type that nothing here is of.
     Other,
 }
@@ -48,7 +49,7 @@ impl<'a> Given<'a> {
     fn text(&self) -> Option<&'a str> {
         match self.form {
             Form::Text(text) | Form::Bare(text) => Some(text),
-            Form::Integer(_) | Form::Other => None,
+            Form::Integer(_) | Form::Boolean(_) | Form::Other => None,
         }
     }
 }
@@ -66,7 +67,17 @@ pub(super) enum Kind {
     },
     /// One of a few words.
     Word(fn(&mut Settings) -> &mut dyn Word),
+    /// Yes or no.
+    Switch(Switch),
+    /// Any text that MQTT can carry.
+    Text(fn(&mut Settings) -> &mut Option<Box<str>>),
 }
+
+/// A field that holds yes or no.
+pub(super) type Switch = fn(&mut Settings) -> &mut bool;
+
+/// How long a text may be: no topic or address that anybody uses is longer.
+const LONGEST_TEXT: usize = 1024;
 
 /// What a number counts.
 #[derive(Clone, Copy)]
@@ -77,104 +88,6 @@ pub(super) enum Unit {
     Bytes,
     /// Milliseconds: written as an integer of seconds, or a time such as `1m 30s`.
     Time,
-}
-
-/// A field that holds a number; `None` stands for no bound.
-pub(super) trait Number {
-    fn get(&self) -> Option<u64>;
-
-    /// Whether there may be no bound.
-    fn is_optional(&self) -> bool {
-        false
-    }
-
-    /// In words that go after 'is', why the field cannot hold `number`.
-    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str>;
-}
-
-// Reasons, in words that go after 'is'.
-const OUT_OF_RANGE: &str = "out of range";
-const NO_BOUND: &str = "not possible here";
-const TOO_LARGE: &str = "too large for this machine";
-
-impl Number for usize {
-    fn get(&self) -> Option<u64> {
-        u64::try_from(*self).ok()
-    }
-
-    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
-        *self = number.ok_or(NO_BOUND)?.try_into().map_err(|_| TOO_LARGE)?;
-        Ok(())
-    }
-}
-
-impl Number for u32 {
-    fn get(&self) -> Option<u64> {
-        Some((*self).into())
-    }
-
-    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
-        *self = number.ok_or(NO_BOUND)?.try_into().map_err(|_| TOO_LARGE)?;
-        Ok(())
-    }
-}
-
-impl Number for Duration {
-    fn get(&self) -> Option<u64> {
-        self.as_millis().try_into().ok()
-    }
-
-    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
-        *self = Self::from_millis(number.ok_or(NO_BOUND)?);
-        Ok(())
-    }
-}
-
-/// A time that is kept in seconds.
-impl Number for Option<NonZeroU16> {
-    fn get(&self) -> Option<u64> {
-        self.map(|seconds| u64::from(seconds.get()) * 1000)
-    }
-
-    fn is_optional(&self) -> bool {
-        true
-    }
-
-    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
-        *self = match number {
-            None => None,
-            Some(millis) if millis % 1000 != 0 => return Err("not a whole number of seconds"),
-            Some(millis) => {
-                let seconds = u16::try_from(millis / 1000).map_err(|_| TOO_LARGE)?;
-                Some(NonZeroU16::new(seconds).ok_or(NO_BOUND)?)
-            }
-        };
-        Ok(())
-    }
-}
-
-/// A field that holds one of a few words.
-pub(super) trait Word {
-    fn get(&self) -> String;
-    fn words(&self) -> Vec<String>;
-    /// Returns whether `word` is one of them.
-    fn set(&mut self, word: &str) -> bool;
-}
-
-impl<T: ValueEnum> Word for T {
-    fn get(&self) -> String {
-        self.to_possible_value()
-            .map(|value| value.get_name().to_owned())
-            .unwrap_or_default()
-    }
-
-    fn words(&self) -> Vec<String> {
-        T::value_variants().iter().map(Word::get).collect()
-    }
-
-    fn set(&mut self, word: &str) -> bool {
-        T::from_str(word, false).map(|value| *self = value).is_ok()
-    }
 }
 
 impl Kind {
@@ -207,6 +120,19 @@ impl Kind {
                 Some(word) if field(settings).set(word) => Ok(()),
                 _ => Err("not possible"),
             },
+            Self::Switch(field) => match (&given.form, given.text()) {
+                (Form::Boolean(yes), _) => {
+                    *field(settings) = *yes;
+                    Ok(())
+                }
+                (Form::Bare(_), Some(text @ ("true" | "false"))) => {
+                    *field(settings) = text == "true";
+                    Ok(())
+                }
+                (_, Some("true" | "false")) => Err("text; leave out the quotes"),
+                _ => Err("neither true nor false"),
+            },
+            Self::Text(field) => read_text(given).map(|text| *field(settings) = text),
         };
         outcome.map_err(|reason| format!("{shown} is {reason}. {}", self.takes()))
     }
@@ -242,6 +168,11 @@ impl Kind {
                 let last = words.pop().unwrap_or_default();
                 format!("It takes {} or {last}.", words.join(", "))
             }
+            Self::Switch(_) => "It takes true or false.".to_owned(),
+            Self::Text(_) => {
+                let most = Unit::Bytes.show(LONGEST_TEXT as u64);
+                format!("It takes text of at most {most}, or \"none\".")
+            }
         }
     }
 
@@ -258,7 +189,23 @@ impl Kind {
                 None => "\"none\"".to_owned(),
             },
             Self::Word(field) => format!("\"{}\"", field(&mut defaults).get()),
+            Self::Switch(field) => field(&mut defaults).to_string(),
+            Self::Text(field) => {
+                let text = field(&mut defaults).as_deref().unwrap_or("none");
+                format!("\"{text}\"")
+            }
         }
+    }
+}
+
+/// In words that go after 'is', why `given` is no text for a client.
+fn read_text(given: &Given<'_>) -> Result<Option<Box<str>>, &'static str> {
+    match given.text().ok_or("not text")? {
+        "none" => Ok(None),
+        "" => Err("empty"),
+        text if text.len() > LONGEST_TEXT => Err("too long"),
+        text if text.contains(char::is_control) => Err("text with control characters"),
+        text => Ok(Some(text.into())),
     }
 }
 

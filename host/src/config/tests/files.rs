@@ -10,7 +10,13 @@ use crate::config::template;
 
 #[test]
 fn nothing_said_means_the_defaults() {
-    for text in ["", "\n", "# nothing\r\n", "\u{feff}", "[limits]\n[log]\n"] {
+    for text in [
+        "",
+        "\n",
+        "# nothing\r\n",
+        "\u{feff}",
+        "[limits]\n[mqtt]\n[sys]\n[log]\n",
+    ] {
         assert_eq!(settings(text), Settings::default(), "{text:?}");
     }
 }
@@ -49,7 +55,7 @@ fn an_unknown_key_is_told_with_what_was_probably_meant() {
         ),
         (
             "colour = 1",
-            "a.toml:1: colour: unknown key. There are: listen, limits, log.",
+            "a.toml:1: colour: unknown key. There are: listen, limits, mqtt, sys, log.",
         ),
         (
             "[log]\ncolour = 1",
@@ -236,7 +242,8 @@ proptest! {
     fn no_value_makes_it_panic(
         key in prop::sample::select(vec![
             "listen", "limits.max_keep_alive", "limits.close_timeout", "limits.max_packet_size",
-            "limits.max_events", "log.level",
+            "limits.max_events", "log.level", "limits.max_session_expiry", "limits.queue_qos0",
+            "mqtt.max_qos", "mqtt.send_window", "mqtt.server_reference",
         ]),
         value in "\"([0-9]{1,20} ?(ns|ms|s|min|h|y|MiB|EB|)[ .]?){0,6}\"|-?[0-9_.e]{1,30}|\\PC*",
     ) {

@@ -4,7 +4,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::super::keys::KEYS;
+use wherry_core::QueuePolicy;
+use wherry_core::packet::QoS;
+
+use super::super::keys;
+use super::super::value::Kind;
 use super::*;
 use crate::address::ListenAddr;
 use crate::logging::{Format, Level, Log};
@@ -82,15 +86,19 @@ fn a_later_source_overrides_an_earlier_one() {
 
 #[test]
 fn every_key_has_a_variable() {
-    for key in KEYS {
+    for key in keys::all() {
         let name = key.variable();
         let value = key.kind.default_value().replace(['"', '_'], "");
         let read = environment(&[(&name, &value)]);
         assert_eq!(read, Ok(Settings::default()), "{name}={value}");
-        let Err(errors) = environment(&[(&name, "?")]) else {
+        let (bad, shown) = match key.kind {
+            Kind::Text(_) => ("\u{7}", "\\u{7}"),
+            _ => ("?", "?"),
+        };
+        let Err(errors) = environment(&[(&name, bad)]) else {
             panic!("{name}");
         };
-        assert!(errors[0].starts_with(&format!("{name}: \"?\"")));
+        assert!(errors[0].starts_with(&format!("{name}: \"{shown}\"")));
     }
 }
 
@@ -104,6 +112,12 @@ fn variables_have_values_without_types() {
         ("WHERRY_LIMITS_CONNECT_TIMEOUT", "5"),
         ("WHERRY_LIMITS_WRITE_TIMEOUT", "1m30s"),
         ("WHERRY_LIMITS_MAX_KEEP_ALIVE", "none"),
+        ("WHERRY_LIMITS_QUEUE_POLICY", "drop-newest"),
+        ("WHERRY_LIMITS_QUEUE_QOS0", "true"),
+        ("WHERRY_MQTT_MAX_QOS", "1"),
+        ("WHERRY_MQTT_RETAIN_AVAILABLE", "false"),
+        ("WHERRY_MQTT_SERVER_REFERENCE", "other:1883"),
+        ("WHERRY_SYS_INTERVAL", "none"),
         ("WHERRY_LOG_FORMAT", "json"),
     ])
     .unwrap();
@@ -114,6 +128,11 @@ fn variables_have_values_without_types() {
     assert_eq!(read.broker.connect_timeout, Duration::from_secs(5));
     assert_eq!(read.broker.write_timeout, Duration::from_secs(90));
     assert_eq!(read.broker.max_keep_alive, None);
+    assert_eq!(read.broker.queue_policy, QueuePolicy::DropNewest);
+    assert!(read.broker.queue_qos0 && !read.broker.retain_available);
+    assert_eq!(read.broker.max_qos, QoS::AtLeastOnce);
+    assert_eq!(read.broker.server_reference.as_deref(), Some("other:1883"));
+    assert_eq!(read.broker.sys_interval, None);
     assert_eq!(read.log.format, Format::Json);
 }
 
@@ -149,6 +168,11 @@ fn what_is_wrong_with_a_variable_is_told() {
             "WHERRY_LIMITS_MAX_TOPIC_LEVELS",
             "+1",
             "\"+1\" is not a whole number. It takes a whole number from 1 to 128.",
+        ),
+        (
+            "WHERRY_LIMITS_QUEUE_QOS0",
+            "yes",
+            "\"yes\" is neither true nor false. It takes true or false.",
         ),
         (
             "WHERRY_LOG_FORMAT",

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::super::keys::{KEYS, TABLES};
+use super::super::keys::{self, TABLES};
 use super::*;
 use crate::config::template;
 
@@ -15,7 +15,7 @@ fn the_file_to_start_from_is_complete_and_holds_the_defaults() {
     }
     let text = fs::read_to_string(&path).unwrap();
     assert_eq!(settings(&text), Settings::default());
-    for key in KEYS {
+    for key in keys::all() {
         let line = format!("\n{} = {}\n", key.name, key.kind.default_value());
         assert_eq!(text.matches(&line).count(), 1, "{line}");
     }
@@ -28,9 +28,9 @@ fn the_file_to_start_from_is_complete_and_holds_the_defaults() {
 
 #[test]
 fn the_table_of_keys_is_sound() {
-    for (at, key) in KEYS.iter().enumerate() {
+    for (at, key) in keys::all().enumerate() {
         // File, variables and suggestions find a key by any one of these.
-        for other in &KEYS[at + 1..] {
+        for other in keys::all().skip(at + 1) {
             assert_ne!(key.path(), other.path());
             assert_ne!(key.variable(), other.variable());
         }

@@ -3,7 +3,9 @@
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-use super::super::keys::KEYS;
+use wherry_core::{QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
+
+use super::super::keys;
 use super::*;
 use crate::logging::{Format, Level};
 
@@ -23,6 +25,30 @@ const DAY: u128 = 86_400_000;
 fn keep_alive(seconds: Option<NonZeroU16>) -> u128 {
     seconds.map_or(0, |seconds| u128::from(seconds.get()) * 1000)
 }
+
+/// What `none` becomes where 0 means something.
+const NONE: u128 = u128::MAX;
+
+/// In milliseconds.
+fn optional(time: Option<Duration>) -> u128 {
+    time.map_or(NONE, |time| time.as_millis())
+}
+
+/// The bytes of a short text, as one number, and `None` as 0.
+fn text(text: Option<&str>) -> u128 {
+    let bytes = text.unwrap_or_default().bytes();
+    bytes.fold(0, |number, byte| number << 8 | u128::from(byte))
+}
+
+const SWITCH: &[(&str, u128)] = &[("true", 1), ("false", 0)];
+const NO_SWITCH: &[&str] = &["1", "0", "\"true\"", "\"yes\"", "\"\"", "[true]"];
+
+const TEXTS: &[(&str, u128)] = &[
+    ("\"none\"", 0),
+    ("\"a/b\"", 0x61_2f_62),
+    ("'é \"'", 0xc3_a9_20_22),
+];
+const NO_TEXTS: &[&str] = &["\"\"", "1", "true", "[\"a\"]", "\"a\\u0000\"", "\"a\\n\""];
 
 const TIMES: &[(&str, u128)] = &[
     ("1", 1000),
@@ -160,6 +186,64 @@ const ROWS: &[Row<'static>] = &[
         &["0", "\"2 TiB\""],
     ),
     (
+        "limits.max_sessions",
+        |settings| settings.broker.max_sessions as u128,
+        &[("1", 1), ("100_000_000", 100_000_000)],
+        &["0", "100_000_001", "\"none\""],
+    ),
+    (
+        "limits.max_session_expiry",
+        |settings| optional(settings.broker.max_session_expiry),
+        &[
+            ("\"none\"", NONE),
+            ("0", 0),
+            ("\"1h\"", 3_600_000),
+            ("3_155_760_000", 36_525 * DAY),
+        ],
+        &["-1", "3_155_760_001", "\"for ever\"", "\"1us\"", "false"],
+    ),
+    (
+        "limits.max_queued_messages",
+        |settings| settings.broker.max_queued_messages as u128,
+        &[("1", 1), ("1_000_000_000", 1_000_000_000)],
+        &["0", "1_000_000_001", "\"10\""],
+    ),
+    (
+        "limits.max_queued_bytes",
+        |settings| settings.broker.max_queued_bytes as u128,
+        &[("1024", KIB), ("\"1 TiB\"", 1024 * GIB)],
+        &["1023", "\"2 TiB\""],
+    ),
+    (
+        "limits.max_total_queued_bytes",
+        |settings| settings.broker.max_queued_bytes_total as u128,
+        &[("1024", KIB), ("\"1 TiB\"", 1024 * GIB)],
+        &["1023", "\"2 TiB\""],
+    ),
+    (
+        "limits.queue_policy",
+        |settings| settings.broker.queue_policy as u128,
+        &[
+            ("\"reject\"", QueuePolicy::Reject as u128),
+            ("\"drop-newest\"", QueuePolicy::DropNewest as u128),
+            ("\"drop-oldest\"", QueuePolicy::DropOldest as u128),
+        ],
+        &[
+            "\"drop\"",
+            "\"drop_oldest\"",
+            "\"Reject\"",
+            "\"\"",
+            "1",
+            "true",
+        ],
+    ),
+    (
+        "limits.queue_qos0",
+        |settings| settings.broker.queue_qos0.into(),
+        SWITCH,
+        NO_SWITCH,
+    ),
+    (
         "limits.max_retained_messages",
         |settings| settings.broker.max_retained as u128,
         &[("0", 0), ("1_000_000_000", 1_000_000_000)],
@@ -170,6 +254,15 @@ const ROWS: &[Row<'static>] = &[
         |settings| settings.broker.max_retained_bytes as u128,
         &[("0", 0), ("\"2 GiB\"", 2 * GIB), ("\"1TiB\"", 1024 * GIB)],
         &["-1", "\"1025 GiB\""],
+    ),
+    (
+        "limits.retained_policy",
+        |settings| settings.broker.retained_policy as u128,
+        &[
+            ("\"reject\"", RetainedPolicy::Reject as u128),
+            ("\"drop-oldest\"", RetainedPolicy::DropOldest as u128),
+        ],
+        &["\"drop-newest\"", "0"],
     ),
     (
         "limits.max_outbox_bytes",
@@ -188,6 +281,110 @@ const ROWS: &[Row<'static>] = &[
         |settings| settings.broker.max_events as u128,
         &[("1", 1), ("1_000_000", 1_000_000)],
         &["0", "1_000_001"],
+    ),
+    (
+        "mqtt.max_qos",
+        |settings| settings.broker.max_qos as u128,
+        &[("0", 0), ("1", 1), ("2", 2)],
+        &["3", "-1", "256", "\"1\"", "true"],
+    ),
+    (
+        "mqtt.retain_available",
+        |settings| settings.broker.retain_available.into(),
+        SWITCH,
+        NO_SWITCH,
+    ),
+    (
+        "mqtt.wildcard_subscriptions_available",
+        |settings| settings.broker.wildcard_subscriptions_available.into(),
+        SWITCH,
+        NO_SWITCH,
+    ),
+    (
+        "mqtt.subscription_identifiers_available",
+        |settings| settings.broker.subscription_identifiers_available.into(),
+        SWITCH,
+        NO_SWITCH,
+    ),
+    (
+        "mqtt.shared_subscriptions_available",
+        |settings| settings.broker.shared_subscriptions_available.into(),
+        SWITCH,
+        NO_SWITCH,
+    ),
+    (
+        "mqtt.share_strategy",
+        |settings| settings.broker.share_strategy as u128,
+        &[
+            ("\"round-robin\"", ShareStrategy::RoundRobin as u128),
+            ("\"random\"", ShareStrategy::Random as u128),
+            ("\"sticky\"", ShareStrategy::Sticky as u128),
+            ("\"least-in-flight\"", ShareStrategy::LeastInFlight as u128),
+        ],
+        &["\"least\"", "\"round robin\"", "2"],
+    ),
+    (
+        "mqtt.receive_window",
+        |settings| settings.broker.receive_window.get().into(),
+        &[("1", 1), ("65535", 65_535)],
+        &["0", "65536", "\"none\""],
+    ),
+    (
+        "mqtt.receive_maximum",
+        |settings| settings.broker.receive_maximum as u128,
+        &[
+            ("\"strict\"", Strictness::Strict as u128),
+            ("\"warn\"", Strictness::Warn as u128),
+        ],
+        &["\"lenient\"", "20", "true"],
+    ),
+    (
+        "mqtt.send_window",
+        |settings| settings.broker.send_window.get().into(),
+        &[("1", 1), ("65535", 65_535)],
+        &["0", "65536"],
+    ),
+    (
+        "mqtt.retransmit_interval",
+        |settings| optional(settings.broker.retransmit_interval),
+        &[("\"none\"", NONE), ("1", 1000), ("\"1day\"", DAY)],
+        &["0", "\"999ms\"", "86401", "\"never\""],
+    ),
+    (
+        "mqtt.retransmit_limit",
+        |settings| settings.broker.retransmit_limit.into(),
+        &[("1", 1), ("1000", 1000)],
+        &["0", "1001", "\"none\""],
+    ),
+    (
+        "mqtt.max_topic_aliases",
+        |settings| settings.broker.max_topic_aliases.into(),
+        &[("0", 0), ("65535", 65_535)],
+        &["-1", "65536"],
+    ),
+    (
+        "mqtt.max_topic_aliases_to_client",
+        |settings| settings.broker.max_topic_aliases_to_client.into(),
+        &[("0", 0), ("65535", 65_535)],
+        &["-1", "65536"],
+    ),
+    (
+        "mqtt.response_information",
+        |settings| text(settings.broker.response_information.as_deref()),
+        TEXTS,
+        NO_TEXTS,
+    ),
+    (
+        "mqtt.server_reference",
+        |settings| text(settings.broker.server_reference.as_deref()),
+        TEXTS,
+        NO_TEXTS,
+    ),
+    (
+        "sys.interval",
+        |settings| optional(settings.broker.sys_interval),
+        &[("\"none\"", NONE), ("1", 1000), ("\"1day\"", DAY)],
+        &["0", "\"500ms\"", "86401", "\"off\"", "false"],
     ),
     (
         "log.level",
@@ -249,7 +446,7 @@ fn a_key_sets_its_own_field_and_no_other() {
 fn every_key_is_in_this_test() {
     let mut tested: Vec<_> = ROWS.iter().map(|(path, ..)| (*path).to_owned()).collect();
     tested.insert(0, "listen".to_owned());
-    let all: Vec<_> = KEYS.iter().map(|key| key.path()).collect();
+    let all: Vec<_> = keys::all().map(keys::Key::path).collect();
     assert_eq!(tested, all);
 }
 
@@ -290,6 +487,27 @@ fn messages_say_the_range_and_give_an_example() {
              \"trace\".",
         ),
         (
+            "limits.queue_policy = \"drop\"",
+            "\"drop\" is not possible. It takes \"reject\", \"drop-newest\" or \"drop-oldest\".",
+        ),
+        (
+            "limits.max_session_expiry = 3_155_760_001",
+            "3_155_760_001 is out of range. It takes a time from 0s to 100years, such as 90 or \
+             \"1m 30s\", or \"none\".",
+        ),
+        (
+            "mqtt.retain_available = \"true\"",
+            "\"true\" is text; leave out the quotes. It takes true or false.",
+        ),
+        (
+            "mqtt.retain_available = 1",
+            "1 is neither true nor false. It takes true or false.",
+        ),
+        (
+            "mqtt.server_reference = \"\"",
+            "\"\" is empty. It takes text of at most 1 KiB, or \"none\".",
+        ),
+        (
             "listen = 1883",
             "1883 is not an address. It takes an address such as \"tcp://127.0.0.1:1883\", or a \
              list of them.",
@@ -298,6 +516,14 @@ fn messages_say_the_range_and_give_an_example() {
         let (path, _) = line.split_once(" =").unwrap();
         assert_eq!(error(line), format!("a.toml:1: {path}: {message}"));
     }
+}
+
+#[test]
+fn texts_have_a_longest_length() {
+    let set = |len: usize| format!("mqtt.response_information = \"{}\"", "é".repeat(len / 2));
+    let text = settings(&set(1024)).broker.response_information;
+    assert_eq!(text.map(|text| text.len()), Some(1024));
+    assert!(error(&set(1026)).contains(" is too long. "));
 }
 
 #[test]
