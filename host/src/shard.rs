@@ -280,8 +280,12 @@ mod tests {
     fn shard(shutdown_timeout: Duration) -> (Shard<Fake>, Backlog, Handle) {
         let mailbox = Arc::new(Mailbox::new());
         let backlog = Backlog::default();
+        let config = Config {
+            sys_interval: None, // Then an idle broker has no deadline.
+            ..Config::default()
+        };
         let shard = Shard::new(
-            Config::default(),
+            config,
             vec![Fake(backlog.clone())],
             Arc::new(AllowAll),
             mailbox.clone(),

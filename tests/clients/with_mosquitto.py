@@ -149,6 +149,15 @@ def granted_qos_0(version):
     sub.stop()
 
 
+def broker_status(version):
+    sub = Subscriber(version, "-t", "$SYS/broker/uptime", "-t", "$SYS/broker/version")
+    for _ in range(2):
+        retain, topic, *words = sub.message().split()
+        known = {"uptime": words[-1:] == ["seconds"], "version": words[:1] == ["wherry"]}
+        assert retain == "1" and known[topic.removeprefix("$SYS/broker/")], (topic, words)
+    sub.stop()
+
+
 def properties_v5():
     version = "mqttv5"
     sub = Subscriber(version, "-t", "rich", fields="%C %R %E %P %p")
@@ -169,7 +178,8 @@ def maximum_qos_v5():
 
 
 for version in VERSIONS:
-    for check in [wildcards, across_versions, retained, will, unsubscribe, large, granted_qos_0]:
+    checks = [wildcards, across_versions, retained, will, unsubscribe, large, granted_qos_0]
+    for check in [*checks, broker_status]:
         check(version)
         print(f"ok {version} {check.__name__}")
 for check in [properties_v5, maximum_qos_v5]:

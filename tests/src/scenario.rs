@@ -66,8 +66,16 @@ impl Default for World {
 }
 
 impl World {
-    /// A broker that admits everyone to everything.
+    /// A broker that admits everyone to everything, and has nothing to say itself.
     pub fn new(config: Config) -> Self {
+        Self::with_sys(Config {
+            sys_interval: None,
+            ..config
+        })
+    }
+
+    /// A broker that admits everyone to everything, with `$SYS` as `config` says.
+    pub fn with_sys(config: Config) -> Self {
         let now = Instant::from_millis(0);
         Self {
             broker: Broker::new(config, 1, now, WallClock::from_unix_millis(0)),

@@ -24,8 +24,14 @@ counters! {
     connections_opened,
     /// Connections refused because there were too many.
     connections_over_limit,
+    /// CONNECT packets received.
+    connect_received,
     /// Clients admitted.
     clients_admitted,
+    /// Clients that were admitted and whose connection has ended.
+    clients_left,
+    /// The most clients that were connected at once.
+    clients_most,
     /// Clients refused at or before CONNACK, for whatever reason.
     clients_refused,
     /// Bytes received.
@@ -34,12 +40,18 @@ counters! {
     bytes_sent,
     /// Complete packets received.
     packets_received,
+    /// Packets put into outboxes.
+    packets_sent,
     /// PUBLISH packets received.
     publish_received,
     /// PUBLISH packets of QoS 2 that had come before, and were not passed on again.
     publish_repeated,
+    /// Bytes of their payloads.
+    publish_bytes_received,
     /// PUBLISH packets put into outboxes.
     publish_sent,
+    /// Bytes of their payloads.
+    publish_bytes_sent,
     /// Messages received that nobody had subscribed to.
     publish_without_subscriber,
     /// Messages refused: topic reserved, permission missing, a limit reached.
@@ -129,6 +141,25 @@ counters! {
 }
 
 impl Counters {
+    /// How many clients are connected now.
+    pub fn clients_connected(&self) -> u64 {
+        self.clients_admitted.saturating_sub(self.clients_left)
+    }
+
+    /// How many deliveries were dropped because there was no room for them.
+    pub fn dropped_for_want_of_room(&self) -> u64 {
+        self.dropped_outbox_full
+            + self.dropped_outbox_total_full
+            + self.dropped_absent
+            + self.dropped_queue_full
+    }
+
+    /// Counts a client that is let in.
+    pub(crate) fn admitted(&mut self) {
+        self.clients_admitted += 1;
+        self.clients_most = self.clients_most.max(self.clients_connected());
+    }
+
     /// Counts the end of a connection.
     pub(crate) fn ended(&mut self, cause: &Cause) {
         let counter = match cause {

@@ -59,6 +59,7 @@ impl Post<'_> {
             return Put::Gone;
         };
         let topic = encoder.message().topic;
+        let payload_len = encoder.message().payload.len() as u64;
         let max = connection.max_packet_size as usize;
         let mut alias = match &mut connection.aliases_to {
             None => Alias::None,
@@ -85,6 +86,7 @@ impl Post<'_> {
             return Put::Full;
         }
         self.out.counters.publish_sent += 1;
+        self.out.counters.publish_bytes_sent += payload_len;
         self.out.send(id, connection, encoded.bytes);
         if let Some(payload) = encoded.payload {
             self.out.send_shared(id, connection, payload);
@@ -126,7 +128,10 @@ impl Post<'_> {
         };
         let identifiers = delivery.identifiers.iter();
         match self.put(session.connection, encoder, head, identifiers) {
-            Put::Done => session.outgoing.sent(delivery, self.out.now),
+            Put::Done => {
+                self.out.in_flight += 1;
+                session.outgoing.sent(delivery, self.out.now);
+            }
             Put::TooLarge | Put::Full | Put::Gone => self.out.release(delivery),
         }
     }
@@ -163,8 +168,11 @@ impl Post<'_> {
         if sent {
             self.out.counters.redeliveries += 1;
             session.outgoing.resent(self.out.now);
-        } else if let Some(delivery) = session.outgoing.give_up_resend() {
-            self.out.release(delivery);
+        } else {
+            self.out.in_flight -= 1;
+            if let Some(delivery) = session.outgoing.give_up_resend() {
+                self.out.release(delivery);
+            }
         }
         true
     }

@@ -108,6 +108,8 @@ impl Broker {
         self.out.counters.ended(&cause);
         if session.is_none() {
             self.out.counters.clients_refused += 1;
+        } else {
+            self.out.counters.clients_left += 1;
         }
         self.out.tell(Event {
             connection: id,

@@ -24,6 +24,7 @@ impl Broker {
         };
         match session.outgoing.answer(packet_id, answer, now) {
             Outcome::Done(delivery) => {
+                self.out.in_flight -= 1;
                 if let Some(delivery) = delivery {
                     self.out.release(delivery);
                 }

@@ -20,6 +20,7 @@ const MAX_CHARS_V3_1: usize = 23;
 impl Broker {
     /// CONNECT came: everything that can be said without knowing who it is, is said here.
     pub(super) fn connect(&mut self, id: ConnectionId, body: &[u8]) -> Result<(), Cause> {
+        self.out.counters.connect_received += 1;
         let connect = match Connect::decode(body) {
             Ok(connect) => connect,
             Err(error) => {
@@ -189,7 +190,7 @@ impl Broker {
         connection.aliases_to = aliases;
         let version = connection.version;
         let origin = connection.origin.clone();
-        self.out.counters.clients_admitted += 1;
+        self.out.counters.admitted();
         {
             let information = self.information_for(&handshake);
             let terms = self.terms(&handshake, information.as_deref());

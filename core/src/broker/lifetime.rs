@@ -136,6 +136,7 @@ impl Broker {
         if let Some(will) = &session.will {
             self.publish_will(will, &session.grant);
         }
+        self.out.in_flight -= session.outgoing.in_flight();
         for (delivery, was_sent) in session.outgoing.into_deliveries() {
             // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its session.
             let is_bound = was_sent && delivery.qos == crate::packet::QoS::ExactlyOnce;
@@ -143,7 +144,7 @@ impl Broker {
                 self.out.counters.dropped_session_ended += 1;
                 self.out.release(delivery);
             } else {
-                self.pass_on(delivery.group, delivery.message);
+                self.pass_on(delivery);
             }
         }
     }

@@ -222,6 +222,7 @@ impl Broker {
             Some(session) if delivery.qos > QoS::AtMostOnce => {
                 message.packet_id = Some(session.outgoing.next_packet_id());
                 session.outgoing.sent(delivery, self.now);
+                self.out.in_flight += 1;
             }
             _ => self.out.release(delivery),
         }
@@ -245,6 +246,7 @@ impl Broker {
         let Outcome::Done(delivery) = outcome else {
             return false;
         };
+        self.out.in_flight -= 1;
         if let Some(delivery) = delivery {
             self.out.release(delivery);
         }

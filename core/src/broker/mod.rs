@@ -2,8 +2,9 @@
 //!
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
 //! packets), `handshake` (CONNECT to CONNACK), `publish`, `route` (a message to its receivers),
-//! `deliver` (into outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `subscribe`,
-//! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process).
+//! `deliver` (into outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements),
+//! `subscribe`, `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the
+//! process), `sys` (what the broker publishes itself).
 
 mod action;
 mod config;
@@ -21,6 +22,7 @@ mod publish;
 mod route;
 mod serve;
 mod subscribe;
+mod sys;
 mod timers;
 
 use alloc::collections::VecDeque;
@@ -47,6 +49,7 @@ pub use local::{LocalClient, LocalMessage, LocalPublish, OpenLocalError};
 
 use outlet::Outlet;
 use route::Scratch;
+use sys::Sys;
 use timers::{Timed, Timers};
 
 /// How often memory that is no longer needed is given back.
@@ -114,6 +117,7 @@ pub struct Broker {
     work: usize,
     timers: Timers,
     shrink_at: Option<Instant>,
+    sys: Sys,
     out: Outlet,
     scratch: Scratch,
     /// Packets to be sent are encoded here.
@@ -151,6 +155,7 @@ impl Broker {
             work: 0,
             timers: Timers::default(),
             shrink_at: None,
+            sys: Sys::new(config.sys_interval, now),
             out: Outlet::new(config.max_events, now),
             scratch: Scratch::default(),
             encoded: Vec::new(),
@@ -175,6 +180,7 @@ impl Broker {
             }
         }
         self.out.counters.retained_expired += self.retained.expire(self.now);
+        self.tell_of_itself();
         self.continue_serving();
         self.continue_yielded();
         match self.shrink_at {
@@ -197,7 +203,8 @@ impl Broker {
         }
         // What has expired and has not left yet goes on leaving at once.
         let expiry = self.retained.next_expiry().map(|at| at.max(self.now));
-        [self.timers.next(), self.shrink_at, expiry]
+        let sys = self.sys.next_deadline(self.now);
+        [self.timers.next(), self.shrink_at, expiry, sys]
             .into_iter()
             .flatten()
             .min()
@@ -304,7 +311,10 @@ impl Broker {
     /// nothing that was accepted under the old ones is thrown away.
     pub fn configure(&mut self, config: Config) {
         self.out.max_events = config.max_events;
-        self.config = config;
+        let before = core::mem::replace(&mut self.config, config);
+        if before.sys_interval != self.config.sys_interval {
+            self.reconfigure_sys(before.sys_interval);
+        }
         let ids: Vec<_> = self.connections.keys().collect();
         for id in ids {
             self.set_timer(id);
@@ -336,18 +346,23 @@ impl Broker {
         self.shares.len()
     }
 
+    /// How many messages wait for clients or are in flight to them, each once for every client.
+    pub fn queued_messages(&self) -> usize {
+        self.out.owed
+    }
+
     /// How many bytes the messages have that wait for clients or are in flight to them, each counted
     /// once.
     pub fn queued_bytes(&self) -> usize {
         self.out.held_bytes()
     }
 
-    /// How many retained messages there are.
+    /// How many retained messages there are, without those under `$SYS`.
     pub fn retained_messages(&self) -> usize {
         self.retained.len()
     }
 
-    /// How many bytes of topics, properties and payloads the retained messages have.
+    /// How many bytes of topics, properties and payloads they have.
     pub fn retained_bytes(&self) -> usize {
         self.retained.bytes()
     }

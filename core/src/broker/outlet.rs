@@ -22,6 +22,11 @@ pub(super) struct Outlet {
     pub(super) counters: Counters,
     /// The bytes of all messages that are kept, each once.
     held: usize,
+    /// How many messages sessions are owed: those that wait and those in flight that the client may
+    /// not have.
+    pub(super) owed: usize,
+    /// How many exchanges with receivers are not over.
+    pub(super) in_flight: usize,
     /// The time of the current call.
     pub(super) now: Instant,
 }
@@ -36,6 +41,8 @@ impl Outlet {
             event_raised: false,
             counters: Counters::default(),
             held: 0,
+            owed: 0,
+            in_flight: 0,
             now,
         }
     }
@@ -52,6 +59,12 @@ impl Outlet {
         message
     }
 
+    /// A session is owed this from now on, until [`Outlet::release`].
+    pub(super) fn owe(&mut self, delivery: Delivery) -> Delivery {
+        self.owed += 1;
+        delivery
+    }
+
     /// Gives one reference to a message back.
     pub(super) fn release_kept(&mut self, message: Arc<Kept>) {
         if let Some(message) = Arc::into_inner(message) {
@@ -61,17 +74,19 @@ impl Outlet {
 
     /// A session is not owed this any more.
     pub(super) fn release(&mut self, delivery: Delivery) {
+        self.owed -= 1;
         self.release_kept(delivery.message);
     }
 
-    /// Appends bytes to a connection's outbox.
+    /// Appends a packet to a connection's outbox, or the part of it that goes before the payload.
     #[inline]
     pub(super) fn send(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8]) {
+        self.counters.packets_sent += 1;
         self.raise_send(id, connection);
         connection.outbox.push(&mut self.pool, bytes);
     }
 
-    /// Appends a reference to bytes to a connection's outbox.
+    /// Appends a reference to the payload of the packet that was sent just now.
     pub(super) fn send_shared(
         &mut self,
         id: ConnectionId,

@@ -23,6 +23,7 @@ impl Broker {
         publish: &Publish<'_>,
     ) -> Result<(), Cause> {
         self.out.counters.publish_received += 1;
+        self.out.counters.publish_bytes_received += publish.payload.len() as u64;
         // [MQTT-3.2.2-11]
         if publish.qos > self.config.max_qos {
             return Err(Cause::NotSupported(ReasonCode::QoSNotSupported));

@@ -143,7 +143,10 @@ impl Broker {
 
     /// Hands a message of a member of a shared subscription whose session has ended to another one
     /// ([MQTT-4.8.2-5] and the text before it).
-    pub(super) fn pass_on(&mut self, group: GroupId, kept: Arc<Kept>) {
+    pub(super) fn pass_on(&mut self, delivery: Delivery) {
+        let group = delivery.group;
+        let kept = Arc::clone(&delivery.message);
+        self.out.release(delivery);
         let Self {
             shares,
             sessions,
@@ -286,6 +289,7 @@ impl Routing<'_, '_> {
             qos,
             retain,
         };
+        let delivery = self.post.out.owe(delivery);
         let connection = session.connection;
         if qos > QoS::AtMostOnce
             && session.outgoing.is_idle()

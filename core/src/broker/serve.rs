@@ -186,6 +186,7 @@ impl Broker {
                 qos,
                 retain: true,
             };
+            let delivery = post.out.owe(delivery);
             if session.local {
                 session.outgoing.enqueue(delivery);
                 post.out.raise_deliver(id, session);

@@ -39,6 +39,9 @@ const CONTENT_BYTES_PER_STEP: usize = 4096;
 pub(crate) struct RetainedMessages {
     tree: RetainedTree<Retained>,
     expiry: Expiry,
+    /// How many of them are the broker's own. They are bounded by their names and count towards no
+    /// limit.
+    own: usize,
     bytes: usize,
     /// The number of the last change.
     changes: u64,
@@ -84,17 +87,18 @@ impl RetainedMessages {
         Self {
             tree: RetainedTree::new(key),
             expiry: Expiry::default(),
+            own: 0,
             bytes: 0,
             changes: 0,
         }
     }
 
-    /// How many there are.
+    /// How many there are, without the broker's own.
     pub(crate) fn len(&self) -> usize {
-        self.tree.len()
+        self.tree.len() - self.own
     }
 
-    /// The bytes of all topics, properties and payloads.
+    /// The bytes of their topics, properties and payloads.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -153,12 +157,16 @@ impl RetainedMessages {
         before: Option<(TopicId, Instant, usize)>,
     ) {
         let len = properties.len() + message.payload.len();
-        self.bytes += len;
+        let is_own = is_own(message.topic);
+        if !is_own {
+            self.bytes += len;
+        }
         match before {
             Some((id, expired, old)) => {
-                self.bytes -= old;
+                self.bytes -= if is_own { 0 } else { old };
                 self.expiry.remove(expired, id);
             }
+            None if is_own => self.own += 1,
             None => self.bytes += counted_bytes(message.topic),
         }
         self.changes += 1;
@@ -176,8 +184,14 @@ impl RetainedMessages {
         self.expiry.insert(expires, id);
     }
 
+    /// Keeps a message of the broker's own. No client can publish to its topic.
+    pub(crate) fn set_own(&mut self, message: &Message<'_>) {
+        let before = self.find(message.topic);
+        self.put(message, &[], NEVER, before);
+    }
+
     fn has_room(&self, bytes: usize, config: &Config) -> bool {
-        self.tree.len() < config.max_retained && self.bytes + bytes <= config.max_retained_bytes
+        self.len() < config.max_retained && self.bytes + bytes <= config.max_retained_bytes
     }
 
     /// Makes room for one more message of that many bytes: what has expired leaves first, then, if
@@ -204,13 +218,28 @@ impl RetainedMessages {
             }
             match self.tree.oldest() {
                 Some(id) if config.retained_policy == RetainedPolicy::DropOldest => {
-                    outcome.work += self.remove(id);
-                    outcome.dropped += 1;
+                    outcome.work += self.drop_oldest(id, outcome);
                 }
                 _ => return false,
             }
         }
         true
+    }
+
+    /// Drops the message that was set the longest time ago, unless it is the broker's own, which
+    /// counts as set anew. Returns how many steps that took.
+    fn drop_oldest(&mut self, id: TopicId, outcome: &mut Outcome) -> usize {
+        match self.tree.remove_id(id) {
+            Some((topic, old)) if is_own(&topic) => {
+                self.tree.insert(&topic, old);
+                STEPS
+            }
+            Some((topic, old)) => {
+                outcome.dropped += 1;
+                self.removed(id, &topic, &old)
+            }
+            None => STEPS,
+        }
     }
 
     /// Forgets the message of a topic.
@@ -240,11 +269,20 @@ impl RetainedMessages {
 
     /// Takes out a message; returns how many steps that took.
     fn remove(&mut self, id: TopicId) -> usize {
-        let Some((topic, old)) = self.tree.remove_id(id) else {
-            return STEPS;
-        };
-        let topic_bytes = counted_bytes(&topic);
-        self.bytes -= topic_bytes + old.content.len();
+        match self.tree.remove_id(id) {
+            Some((topic, old)) => self.removed(id, &topic, &old),
+            None => STEPS,
+        }
+    }
+
+    /// A message was taken out of the tree.
+    fn removed(&mut self, id: TopicId, topic: &str, old: &Retained) -> usize {
+        let topic_bytes = counted_bytes(topic);
+        if is_own(topic) {
+            self.own -= 1;
+        } else {
+            self.bytes -= topic_bytes + old.content.len();
+        }
         self.expiry.remove(old.expires, id);
         STEPS + topic_bytes / TOPIC_BYTES_PER_STEP + old.content.len() / CONTENT_BYTES_PER_STEP
     }
@@ -261,6 +299,11 @@ impl RetainedMessages {
     pub(crate) fn tree(&self) -> &RetainedTree<Retained> {
         &self.tree
     }
+}
+
+/// Whether only the broker itself publishes to a topic.
+fn is_own(topic: &str) -> bool {
+    topic.starts_with("$SYS/")
 }
 
 impl Retained {

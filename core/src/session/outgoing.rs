@@ -139,6 +139,11 @@ impl Outgoing {
         self.queue.len() + self.flight.len()
     }
 
+    /// How many exchanges are not over.
+    pub(crate) fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
     /// How many wait.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()

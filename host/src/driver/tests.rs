@@ -115,7 +115,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self::with(Arc::new(AllowAll), Config::default())
+        let config = Config {
+            sys_interval: None, // Then an idle broker has no deadline.
+            ..Config::default()
+        };
+        Self::with(Arc::new(AllowAll), config)
     }
 
     fn with(authenticator: Arc<dyn Authenticate>, config: Config) -> Self {

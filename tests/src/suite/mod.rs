@@ -11,6 +11,7 @@ pub mod retained;
 pub mod session;
 pub mod stream;
 pub mod subscribe;
+pub mod sys;
 pub mod will;
 
 use crate::wire::Version;
@@ -163,6 +164,10 @@ macro_rules! suite {
                 no_local
                 subscription_identifiers_come_back
                 published_subscription_identifier_is_a_protocol_error;
+            sys:
+                the_broker_tells_of_itself
+                what_it_tells_keeps_up_with_what_happens
+                it_says_nothing_if_it_is_told_so;
             will:
                 will_on_cut
                 will_on_cut_inside_a_packet

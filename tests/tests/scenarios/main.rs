@@ -10,3 +10,4 @@ mod keep_alive;
 mod permission;
 mod retained;
 mod slow_consumer;
+mod sys;

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::PATIENCE;
 use crate::attack::{Arena, Attack, Told};
 use crate::broker::BinaryUnderTest;
 use crate::client::Client;
@@ -120,14 +121,7 @@ pub fn a9_dollar_names(binary: &BinaryUnderTest) {
             client.disconnect();
             arena.assert_well();
         }
-        for filter in ["$", "$/", "$SYS", "$SYS/#", "$SYS/+", "$CONTROL/#", "$$"] {
-            eprintln!("{version:?} {filter}");
-            let subscribe = wire::subscribe(version, 1, &[(filter, 0)]);
-            let mut client = Client::connect(arena.broker(), version, "attacker");
-            client.send(subscribe);
-            assert_eq!(client.expect_any().suback(version).codes, [0]);
-            client.disconnect();
-        }
+        filters_that_begin_with_a_dollar(&arena, version);
         for (topic, reserved) in [
             ("$SYS", true),
             ("$SYS/broker/version", true),
@@ -159,6 +153,10 @@ pub fn a9_dollar_names(binary: &BinaryUnderTest) {
                 reader.expect_publish(topic, "", false);
             } else if topic.starts_with("$SYS") {
                 reader.subscribe(topic);
+                if topic == "$SYS/broker/version" {
+                    let version = format!("wherry version {}", env!("CARGO_PKG_VERSION"));
+                    reader.expect_publish(topic, version, true);
+                }
             }
             reader.ping();
         }
@@ -190,6 +188,24 @@ pub fn a9_dollar_names(binary: &BinaryUnderTest) {
     }
     drop((watcher, publisher));
     arena.finish();
+}
+
+/// Such filters are granted, and bring nothing but what the broker itself says.
+fn filters_that_begin_with_a_dollar(arena: &Arena, version: Version) {
+    for filter in ["$", "$/", "$SYS", "$SYS/#", "$SYS/+", "$CONTROL/#", "$$"] {
+        eprintln!("{version:?} {filter}");
+        let subscribe = wire::subscribe(version, 1, &[(filter, 0)]);
+        let mut client = Client::connect(arena.broker(), version, "attacker");
+        client.send(subscribe);
+        assert_eq!(client.expect_any().suback(version).codes, [0]);
+        client.send(wire::disconnect(version, 0));
+        // The broker's own messages come, and nothing else.
+        for packet in client.drain(PATIENCE) {
+            let topic = packet.publish(version).topic;
+            assert!(topic.starts_with("$SYS/broker/"), "{topic}");
+        }
+        client.expect_closed();
+    }
 }
 
 /// Strings that are none [MQTT-1.5.4-1, MQTT-1.5.4-2].
