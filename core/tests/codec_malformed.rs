@@ -117,6 +117,54 @@ fn each_packet_comes_from_the_side_that_may_send_it() {
 }
 
 #[test]
+fn a_field_of_connect_is_there_exactly_if_its_flag_is_set() {
+    // [MQTT-3.1.2-9], [MQTT-3.1.2-16] to [MQTT-3.1.2-19];
+    // 3.1.1 [MQTT-3.1.2-9], [MQTT-3.1.2-11], [MQTT-3.1.2-18] to [MQTT-3.1.2-21]
+    let user_name = "00 01 'u'";
+    let password = "00 01 'p'";
+    for (version, start, will) in [
+        (
+            V3_1_1,
+            "10 | 00 04 'MQTT' 04 @ 00 00",
+            "00 01 'w' 00 01 'x'",
+        ),
+        (
+            V5,
+            "10 | 00 04 'MQTT' 05 @ 00 00 00",
+            "00 00 01 'w' 00 01 'x'",
+        ),
+    ] {
+        let connect = |flags, fields: &[&str]| {
+            let start = start.replace('@', flags);
+            bytes(&format!("{start} 00 02 'me' {}", fields.join(" ")))
+        };
+        let cases = [
+            // The flags; the fields; the same without the last flag, and without its field.
+            ("04", vec![will], "00"),
+            ("80", vec![user_name], "00"),
+            ("C0", vec![user_name, password], "80"),
+            ("84", vec![will, user_name], "04"),
+            ("C4", vec![will, user_name, password], "84"),
+        ];
+        for (flags, fields, fewer_flags) in cases {
+            let fewer_fields = &fields[..fields.len() - 1];
+            let from = (version, Client);
+            accepted(flags, from, &connect(flags, &fields));
+            accepted(fewer_flags, from, &connect(fewer_flags, fewer_fields));
+            let without_field = connect(flags, fewer_fields);
+            // A will begins with the length of its properties.
+            let missing = match (version, flags) {
+                (V5, "04") => "1.5.5",
+                _ => "1.5.2",
+            };
+            refused(flags, from, &without_field, (Malformed, missing));
+            let without_flag = connect(fewer_flags, &fields);
+            refused(flags, from, &without_flag, (Malformed, "2.1.4"));
+        }
+    }
+}
+
+#[test]
 fn a_refused_connect_is_answered_in_the_form_its_sender_reads() {
     let cases = [
         ("00 04 'HTTP' 04", None),

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod any_order;
+mod clauses;
 mod delivery;
 mod ending;
 mod handshake;
