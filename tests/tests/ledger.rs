@@ -445,6 +445,40 @@ fn no_statement_is_left_open() {
     expect_none(&open);
 }
 
+/// The statements in a text, as `1.2.3-4`.
+fn cited(text: &str) -> BTreeSet<&str> {
+    let is_part = |c: char| c.is_ascii_digit() || c == '.' || c == '-';
+    text.split("MQTT-")
+        .skip(1)
+        .map(|rest| &rest[..rest.find(|c| !is_part(c)).unwrap_or(rest.len())])
+        .filter(|id| id.starts_with(|c: char| c.is_ascii_digit()) && id.contains('-'))
+        .collect()
+}
+
+#[test]
+fn only_statements_that_exist_are_cited() {
+    let tables = TABLES.map(|(name, _)| table(name)).concat();
+    let known = cited(&tables);
+    let mut wrong = Vec::new();
+    for folder in [
+        "core",
+        "host",
+        "tests/src",
+        "tests/tests",
+        "fuzz/fuzz_targets",
+    ] {
+        for file in files(&root().join(folder)) {
+            let text = fs::read_to_string(&file).unwrap();
+            // Here stand some that do not exist.
+            if !file.ends_with("ledger.rs") {
+                let unknown = cited(&text).into_iter().filter(|id| !known.contains(id));
+                wrong.extend(unknown.map(|id| format!("{}: MQTT-{id}", file.display())));
+            }
+        }
+    }
+    expect_none(&wrong);
+}
+
 #[test]
 fn mistakes_in_a_table_are_found() {
     let table = "| statement | in our words | shown by |\n|---|---|---|\n\
