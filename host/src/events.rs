@@ -169,6 +169,7 @@ fn is_ordinary(cause: &Cause) -> bool {
         | Cause::Kicked => true,
         Cause::Protocol(_)
         | Cause::PacketTooLarge { .. }
+        | Cause::AnswerTooLarge
         | Cause::Topic(_)
         | Cause::ConnectTimeout
         | Cause::WriteTimeout

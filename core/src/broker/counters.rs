@@ -116,7 +116,7 @@ counters! {
     ended_socket_error,
     /// Ends because the peer sent a malformed packet or broke the protocol.
     ended_protocol_error,
-    /// Ends because of a packet above the limit.
+    /// Ends because of a packet above the limit, the client's or ours.
     ended_packet_too_large,
     /// Ends because of a bad topic name.
     ended_topic_invalid,
@@ -167,7 +167,9 @@ impl Counters {
             Cause::EndOfStream => &mut self.ended_end_of_stream,
             Cause::SocketError => &mut self.ended_socket_error,
             Cause::Protocol(_) => &mut self.ended_protocol_error,
-            Cause::PacketTooLarge { .. } => &mut self.ended_packet_too_large,
+            Cause::PacketTooLarge { .. } | Cause::AnswerTooLarge => {
+                &mut self.ended_packet_too_large
+            }
             Cause::Topic(_) => &mut self.ended_topic_invalid,
             Cause::ConnectTimeout => &mut self.ended_connect_timeout,
             Cause::KeepAliveTimeout => &mut self.ended_keep_alive_timeout,

@@ -85,6 +85,8 @@ pub enum Cause {
         /// The limit that applied, in bytes.
         limit: u32,
     },
+    /// The answer to a packet is larger than the client takes.
+    AnswerTooLarge,
     /// The topic of a PUBLISH or of a will broke the rules for topic names.
     Topic(TopicError),
     /// No complete CONNECT in time.
@@ -113,7 +115,7 @@ impl Cause {
         Some(match self {
             Self::ClientDisconnect(_) | Self::EndOfStream | Self::SocketError => return None,
             Self::Protocol(error) => error.reason,
-            Self::PacketTooLarge { .. } => ReasonCode::PacketTooLarge,
+            Self::PacketTooLarge { .. } | Self::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::ConnectTimeout | Self::WriteTimeout => ReasonCode::MaximumConnectTime,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
@@ -132,6 +134,7 @@ impl Cause {
     pub fn words(&self) -> Option<&'static str> {
         Some(match self {
             Self::Protocol(error) => error.what,
+            Self::AnswerTooLarge => "answer is larger than the client's Maximum Packet Size",
             Self::ConnectTimeout => "no complete CONNECT in time",
             Self::KeepAliveTimeout => "nothing heard within the keep-alive",
             Self::WriteTimeout => "took no byte of what waits for it in time",
@@ -169,7 +172,8 @@ impl fmt::Display for Cause {
             Self::Topic(error) => write!(f, "{error}"),
             Self::Refused(reason) => write!(f, "refused: {reason}"),
             Self::NotSupported(reason) => write!(f, "not offered here: {reason}"),
-            Self::ConnectTimeout
+            Self::AnswerTooLarge
+            | Self::ConnectTimeout
             | Self::KeepAliveTimeout
             | Self::WriteTimeout
             | Self::Unacknowledged

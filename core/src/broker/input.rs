@@ -214,7 +214,7 @@ impl Broker {
             Packet::Disconnect(disconnect) => self.disconnect(id, disconnect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Cause::Protocol(SECOND_CONNECT)),
-            // [MQTT-4.12.0-6] no authentication method was agreed upon.
+            // [MQTT-4.12.0-7] no authentication method was agreed upon.
             Packet::Auth(_) => Err(Cause::Protocol(AUTH_WITHOUT_METHOD)),
             Packet::PubAck(ack) => self.answered(
                 id,
@@ -336,7 +336,7 @@ const FIRST_IS_NOT_CONNECT: ProtocolError =
 const SECOND_CONNECT: ProtocolError =
     ProtocolError::violation("MQTT-3.1.0-2", "a second CONNECT on one connection");
 const AUTH_WITHOUT_METHOD: ProtocolError =
-    ProtocolError::violation("MQTT-4.12.0-6", "AUTH without an authentication method");
+    ProtocolError::violation("MQTT-4.12.0-7", "AUTH without an authentication method");
 const EXPIRY_WITHOUT_SESSION: ProtocolError = ProtocolError::violation(
     "3.14.2.2.2",
     "DISCONNECT sets a session expiry interval that was 0 in CONNECT",

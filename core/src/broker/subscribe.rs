@@ -57,6 +57,7 @@ impl Broker {
             return Ok(());
         };
         let packet_id = packet.packet_id;
+        self.check_answer(id, packet.filters.len())?;
         if self.is_in_use(session, version, packet_id) {
             let reasons = alloc::vec![IN_USE; packet.filters.len()];
             self.send_suback(id, packet_id, &reasons, None);
@@ -110,6 +111,22 @@ impl Broker {
             reasons,
         });
         self.send_with_words(id, words, &suback);
+    }
+
+    /// Whether the client takes the answer to so many filters. It could not be sent otherwise, and
+    /// the client would wait for it ([MQTT-3.1.2-24]).
+    fn check_answer(&self, id: ConnectionId, filters: usize) -> Result<(), Cause> {
+        // UNSUBACK has the same length.
+        let answer = Packet::SubAck(SubAck {
+            packet_id: PacketId::FIRST,
+            properties: Properties::EMPTY,
+            reasons: &alloc::vec![0; filters],
+        });
+        if self.fits(id, &answer) {
+            Ok(())
+        } else {
+            Err(Cause::AnswerTooLarge)
+        }
     }
 
     /// Whether the identifier of a SUBSCRIBE or UNSUBSCRIBE is one that a message of QoS 2 has, which
@@ -205,6 +222,7 @@ impl Broker {
         else {
             return Ok(());
         };
+        self.check_answer(id, packet.filters.len())?;
         let in_use = self.is_in_use(session, version, packet.packet_id);
         let mut unsubscribe = |filter| match in_use {
             true => IN_USE,

@@ -185,8 +185,7 @@ pub fn disconnect_in_every_form(binary: &BinaryUnderTest) {
     assert_eq!(broker.stop().counter("ended_client_disconnect"), 6);
 }
 
-/// MQTT 5: a session expiry that was 0 in CONNECT must not become anything else [MQTT-3.1.2-23,
-/// 3.14.2.2.2].
+/// MQTT 5: a session expiry that was 0 in CONNECT must not become anything else (section 3.14.2.2.2).
 pub fn session_expiry_must_not_grow_at_disconnect(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let properties = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(10));

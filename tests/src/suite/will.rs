@@ -117,7 +117,7 @@ pub fn will_on_protocol_error(binary: &BinaryUnderTest) {
     }
 }
 
-/// A takeover publishes the will of the connection that ends [MQTT-3.1.3-9], not that of the new one.
+/// A takeover publishes the will of the connection that ends [MQTT-3.1.2-8], not that of the new one.
 pub fn will_on_takeover(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut watcher = watcher(&broker);
@@ -172,7 +172,7 @@ pub fn will_payloads(binary: &BinaryUnderTest) {
 }
 
 /// MQTT 5: the will's properties come with it, but for its delay, which is no part of the message.
-/// The session ends with the connection, so the will does not wait for its delay [MQTT-3.1.3-9].
+/// The session ends with the connection, so the will does not wait for its delay [MQTT-3.1.2-8].
 pub fn will_properties_are_carried(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut watcher = watcher(&broker);
