@@ -58,11 +58,26 @@ impl Client {
         Self::connect_with(broker, &wire::connect(version).client_id(client_id)).0
     }
 
-    /// Connects as `connect` says.
+    /// Connects as `connect` says, with a session that begins now.
     pub fn connect_with(broker: &Broker, connect: &Connect) -> (Self, Connack) {
+        let (client, connack) = Self::connect_either(broker, connect);
+        assert!(!connack.session_present, "there was a session");
+        (client, connack)
+    }
+
+    /// Connects as `connect` says, to a session that must be there.
+    pub fn resume(broker: &Broker, connect: &Connect) -> Self {
+        let (client, connack) = Self::connect_either(broker, connect);
+        assert!(connack.session_present, "the session is gone");
+        client
+    }
+
+    /// Connects as `connect` says, whether there is a session or not.
+    pub fn connect_either(broker: &Broker, connect: &Connect) -> (Self, Connack) {
         let mut client = Self::dial(broker, connect.version());
         client.send(connect.bytes());
-        let connack = client.expect_connack(0);
+        let connack = client.expect_any().connack(connect.version());
+        assert_eq!(connack.code, 0, "{connack:?}");
         (client, connack)
     }
 
@@ -191,10 +206,7 @@ impl Client {
             connack.code, code,
             "expected CONNACK {code:#04x}, got {connack:?}"
         );
-        assert!(
-            !connack.session_present,
-            "no session outlives its connection"
-        );
+        assert!(!connack.session_present, "there was a session");
         connack
     }
 
@@ -232,6 +244,66 @@ impl Client {
         );
         assert_eq!(publish.retain, retain, "retain flag of {publish:?}");
         publish
+    }
+
+    /// Waits for a PUBLISH with this QoS, topic and payload that was never sent before.
+    pub fn expect_qos(&mut self, qos: u8, topic: &str, payload: impl AsRef<[u8]>) -> Publish {
+        let publish = self.expect_any().publish(self.version);
+        let payload = payload.as_ref();
+        assert_eq!(publish.topic, topic, "{publish:?}");
+        assert_eq!((publish.qos, publish.dup), (qos, false), "{publish:?}");
+        assert!(publish.payload == payload, "{publish:?}");
+        publish
+    }
+
+    /// Waits for a PUBACK, PUBREC, PUBREL or PUBCOMP of this message, and returns the reason.
+    pub fn expect_ack(&mut self, kind: u8, packet_id: u16) -> u8 {
+        let ack = self.expect_any().ack(kind, self.version);
+        assert_eq!(ack.packet_id, packet_id, "another message is acknowledged");
+        ack.reason
+    }
+
+    /// Sends a PUBACK, PUBREC, PUBREL or PUBCOMP in its shortest form.
+    pub fn ack(&mut self, kind: u8, packet_id: u16) {
+        self.send(wire::ack(kind, packet_id));
+    }
+
+    /// Acknowledges a message as its QoS asks for. Nothing but the PUBREL may come in between.
+    pub fn acknowledge(&mut self, publish: &Publish) {
+        let Some(id) = publish.packet_id else { return };
+        if publish.qos == 1 {
+            self.ack(kind::PUBACK, id);
+        } else {
+            self.ack(kind::PUBREC, id);
+            assert_eq!(self.expect_ack(kind::PUBREL, id), 0);
+            self.ack(kind::PUBCOMP, id);
+        }
+    }
+
+    /// Publishes at a QoS, sees it through and returns the reason of the first answer.
+    pub fn publish_at(&mut self, qos: u8, topic: &str, payload: impl AsRef<[u8]>) -> u8 {
+        if qos == 0 {
+            self.publish(topic, payload);
+            return 0;
+        }
+        let id = self.packet_id();
+        let publish = wire::publish(self.version, topic, payload).qos(qos, id);
+        self.send(publish.bytes());
+        if qos == 1 {
+            return self.expect_ack(kind::PUBACK, id);
+        }
+        let reason = self.expect_ack(kind::PUBREC, id);
+        if reason < 0x80 {
+            self.ack(kind::PUBREL, id);
+            assert_eq!(self.expect_ack(kind::PUBCOMP, id), 0);
+        }
+        reason
+    }
+
+    /// Subscribes to one filter with these options, which must be granted with their QoS.
+    pub fn subscribe_at(&mut self, filter: &str, options: u8) {
+        let codes = self.subscribe_with(&Properties::new(), &[(filter, options)]);
+        assert_eq!(codes, [options & 3], "{filter}");
     }
 
     /// Asserts that nothing came before the answer to a PINGREQ.

@@ -12,7 +12,11 @@ use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
 
-use crate::wire::{self, Publish, Received, Version, kind, take_packet};
+use crate::wire::{self, Ack, Connack, Publish, Received, Version, first_packet, kind};
+
+/// The identifier under which a [`World`]'s clients subscribe and unsubscribe, far from those of
+/// the messages they publish.
+const REQUEST: u16 = 60_000;
 
 /// One client of a [`World`], by number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +30,8 @@ struct Socket {
     sent: Vec<u8>,
     /// What the broker has sent and the scenario has not looked at.
     received: Vec<u8>,
+    /// How much of that the scenario has looked at after all; removed now and then.
+    looked_at: usize,
     /// Whether the broker reads.
     read: bool,
     /// How many bytes the client takes; everything by default.
@@ -111,6 +117,7 @@ impl World {
             version,
             sent: Vec::new(),
             received: Vec::new(),
+            looked_at: 0,
             read: true,
             appetite: usize::MAX,
             closed: false,
@@ -125,15 +132,38 @@ impl World {
         self.connect_with(&wire::connect(version).client_id(client_id))
     }
 
-    /// Connects a client that is welcome.
+    /// Connects a client that is welcome and whose session begins now.
+    #[track_caller]
     pub fn connect_with(&mut self, connect: &wire::Connect) -> Client {
-        let client = self.dial(connect.version());
-        self.send(client, connect.bytes());
-        let connack = self
-            .expect(client, kind::CONNACK)
-            .connack(connect.version());
-        assert_eq!(connack.code, 0, "CONNACK");
+        let (client, connack) = self.connack(connect);
+        assert!(!connack.session_present, "there was a session");
         client
+    }
+
+    /// Connects a client that is welcome and whose session is there.
+    #[track_caller]
+    pub fn resume(&mut self, connect: &wire::Connect) -> Client {
+        let (client, connack) = self.connack(connect);
+        assert!(connack.session_present, "the session is gone");
+        client
+    }
+
+    /// Connects a client that is welcome, and returns what it was told.
+    #[track_caller]
+    pub fn connack(&mut self, connect: &wire::Connect) -> (Client, Connack) {
+        let (client, connack) = self.try_connect(connect);
+        assert_eq!(connack.code, 0, "CONNACK");
+        (client, connack)
+    }
+
+    /// Connects a client, and returns what it was told.
+    #[track_caller]
+    pub fn try_connect(&mut self, connect: &wire::Connect) -> (Client, Connack) {
+        let version = connect.version();
+        let client = self.dial(version);
+        self.send(client, connect.bytes());
+        let connack = self.expect(client, kind::CONNACK).connack(version);
+        (client, connack)
     }
 
     /// The client's connection.
@@ -290,12 +320,20 @@ impl World {
 
     /// All that was sent to the client and that the scenario has not looked at.
     pub fn received(&self, client: Client) -> &[u8] {
-        &self.sockets[client.0].received
+        let socket = &self.sockets[client.0];
+        &socket.received[socket.looked_at..]
     }
 
     /// The next packet that the client has got, if there is one.
     pub fn next(&mut self, client: Client) -> Option<Received> {
-        take_packet(&mut self.sockets[client.0].received)
+        let (packet, len) = first_packet(self.received(client))?;
+        let socket = &mut self.sockets[client.0];
+        socket.looked_at += len;
+        if socket.looked_at > socket.received.len() / 2 {
+            socket.received.drain(..socket.looked_at);
+            socket.looked_at = 0;
+        }
+        Some(packet)
     }
 
     /// The next packet, which must be there and of that kind.
@@ -328,17 +366,146 @@ impl World {
     /// Asserts that nothing was sent to the client that it has not looked at.
     #[track_caller]
     pub fn expect_nothing(&mut self, client: Client) {
-        let received = &self.sockets[client.0].received;
+        let received = self.received(client);
         assert!(received.is_empty(), "{received:02x?}");
     }
 
-    /// Subscribes to one filter with those options and checks that it was granted.
+    /// Asserts that the connection ends as its version has it, with nothing before the end: with a
+    /// DISCONNECT of that reason, on MQTT 5.
+    #[track_caller]
+    pub fn expect_end(&mut self, client: Client, reason: u8) {
+        if self.sockets[client.0].version.is_v5() {
+            let said = self.expect(client, kind::DISCONNECT).disconnect().reason;
+            assert_eq!(said, reason, "DISCONNECT {said:#04x}");
+        }
+        self.expect_nothing(client);
+        assert!(self.is_closed(client), "the connection lives");
+    }
+
+    /// Subscribes to one filter with those options and checks that it was granted with that QoS.
     #[track_caller]
     pub fn subscribe(&mut self, client: Client, filter: &str, options: u8) {
+        let code = self.subscribe_code(client, filter, options);
+        assert_eq!(code, options & 3, "SUBACK");
+    }
+
+    /// Subscribes to one filter with those options, and returns the answer.
+    #[track_caller]
+    pub fn subscribe_code(&mut self, client: Client, filter: &str, options: u8) -> u8 {
         let version = self.sockets[client.0].version;
-        self.send(client, wire::subscribe(version, 1, &[(filter, options)]));
-        let codes = self.expect(client, kind::SUBACK).suback(version).codes;
-        assert_eq!(codes, [0], "SUBACK");
+        self.send(
+            client,
+            wire::subscribe(version, REQUEST, &[(filter, options)]),
+        );
+        let suback = self.expect(client, kind::SUBACK).suback(version);
+        assert_eq!(suback.packet_id, REQUEST);
+        assert_eq!(suback.codes.len(), 1);
+        suback.codes[0]
+    }
+
+    /// Unsubscribes from one filter, and returns the answer (0 before MQTT 5, which has none).
+    #[track_caller]
+    pub fn unsubscribe(&mut self, client: Client, filter: &str) -> u8 {
+        let version = self.sockets[client.0].version;
+        self.send(client, wire::unsubscribe(version, REQUEST, &[filter]));
+        let unsuback = self.expect(client, kind::UNSUBACK).unsuback(version);
+        assert_eq!(unsuback.packet_id, REQUEST);
+        unsuback.codes.first().copied().unwrap_or(0)
+    }
+
+    /// The next packet, which must be a PUBACK, PUBREC, PUBREL or PUBCOMP, as `kind` says.
+    #[track_caller]
+    pub fn expect_ack(&mut self, client: Client, kind: u8) -> Ack {
+        let version = self.sockets[client.0].version;
+        self.expect(client, kind).ack(kind, version)
+    }
+
+    /// The next packet, which must be that acknowledgement; returns its reason.
+    #[track_caller]
+    pub fn expect_reason(&mut self, client: Client, kind: u8, packet_id: u16) -> u8 {
+        let ack = self.expect_ack(client, kind);
+        assert_eq!(ack.packet_id, packet_id, "another message is acknowledged");
+        ack.reason
+    }
+
+    /// Publishes with an identifier.
+    pub fn publish_at(&mut self, client: Client, qos: u8, packet_id: u16, topic: &str, text: &str) {
+        let version = self.sockets[client.0].version;
+        let publish = wire::publish(version, topic, text).qos(qos, packet_id);
+        self.send(client, publish.bytes());
+    }
+
+    /// Publishes at QoS 1 under identifier 1, and returns the reason in PUBACK.
+    #[track_caller]
+    pub fn publish_acked(&mut self, client: Client, topic: &str, text: &str) -> u8 {
+        self.publish_at(client, 1, 1, topic, text);
+        self.expect_reason(client, kind::PUBACK, 1)
+    }
+
+    /// Publishes at QoS 2 under identifier 1, all four packets, and returns the reason in PUBREC.
+    #[track_caller]
+    pub fn publish_released(&mut self, client: Client, topic: &str, text: &str) -> u8 {
+        self.publish_at(client, 2, 1, topic, text);
+        let reason = self.expect_reason(client, kind::PUBREC, 1);
+        if reason < 0x80 {
+            self.send(client, wire::ack(kind::PUBREL, 1));
+            assert_eq!(self.expect_reason(client, kind::PUBCOMP, 1), 0);
+        }
+        reason
+    }
+
+    /// Sends an acknowledgement in its shortest form.
+    pub fn ack(&mut self, client: Client, kind: u8, packet_id: u16) {
+        self.send(client, wire::ack(kind, packet_id));
+    }
+
+    /// Acknowledges a message as its QoS asks for. Nothing but the PUBREL may come in between.
+    #[track_caller]
+    pub fn acknowledge(&mut self, client: Client, message: &Publish) {
+        let Some(id) = message.packet_id else { return };
+        if message.qos == 1 {
+            self.ack(client, kind::PUBACK, id);
+        } else {
+            self.ack(client, kind::PUBREC, id);
+            assert_eq!(self.expect_reason(client, kind::PUBREL, id), 0);
+            self.ack(client, kind::PUBCOMP, id);
+        }
+    }
+
+    /// All messages that the client has got and gets when it acknowledges them in order, each as
+    /// soon as the one before is done. Nothing else may come.
+    #[track_caller]
+    pub fn drain(&mut self, client: Client) -> Vec<Publish> {
+        let version = self.sockets[client.0].version;
+        let mut messages = Vec::new();
+        while let Some(packet) = self.next(client) {
+            if packet.kind() == kind::PUBREL {
+                let ack = packet.ack(kind::PUBREL, version);
+                assert_eq!(ack.reason, 0);
+                self.ack(client, kind::PUBCOMP, ack.packet_id);
+                continue;
+            }
+            let message = packet.publish(version);
+            if let Some(id) = message.packet_id {
+                let kind = [kind::PUBACK, kind::PUBREC][usize::from(message.qos) - 1];
+                self.ack(client, kind, id);
+            }
+            messages.push(message);
+        }
+        messages
+    }
+
+    /// The payloads of [`World::drain`].
+    #[track_caller]
+    pub fn drain_texts(&mut self, client: Client) -> Vec<String> {
+        texts(&self.drain(client))
+    }
+
+    /// How many deliveries were dropped, for whatever reason.
+    pub fn dropped(&self) -> u64 {
+        let counters = self.broker.counters().iter();
+        let dropped = counters.filter(|(name, _)| name.starts_with("dropped_"));
+        dropped.map(|(_, count)| count).sum()
     }
 
     /// Publishes at QoS 0.
@@ -381,4 +548,16 @@ impl World {
             })
             .collect()
     }
+}
+
+/// The payloads of messages, which must be text.
+pub fn texts(messages: &[Publish]) -> Vec<String> {
+    let text = |message: &Publish| String::from_utf8(message.payload.clone());
+    let texts: Result<_, _> = messages.iter().map(text).collect();
+    texts.expect("payloads are text")
+}
+
+/// Consecutive numbers as texts.
+pub fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
 }

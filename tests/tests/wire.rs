@@ -1,7 +1,7 @@
 //! The tests' own encoder and decoder against packets written out by hand, from the specification.
 
 use proptest::prelude::*;
-use wherry_tests::wire::{self, Properties, Value, Version, Will, id};
+use wherry_tests::wire::{self, Properties, Value, Version, Will, id, kind};
 
 #[test]
 fn connect_in_every_version() {
@@ -53,6 +53,35 @@ fn other_packets() {
     assert_eq!(wire::unsubscribe(v3, 1, &["a"]), b"\xa2\x05\0\x01\0\x01a");
     assert_eq!(wire::disconnect(v3, 4), b"\xe0\0");
     assert_eq!(wire::disconnect(v5, 4), b"\xe0\x02\x04\0");
+}
+
+#[test]
+fn acknowledgements_in_every_form() {
+    let reason = Properties::new().with(id::REASON_STRING, Value::Text("no".into()));
+    assert_eq!(wire::ack(kind::PUBACK, 258), b"\x40\x02\x01\x02");
+    assert_eq!(wire::ack(kind::PUBREL, 1), b"\x62\x02\0\x01");
+    let full = wire::ack_with(kind::PUBREC, 1, 0x97, &reason);
+    assert_eq!(full, b"\x50\x09\0\x01\x97\x05\x1f\0\x02no");
+    assert_eq!(wire::auth(0x19, &reason), b"\xf0\x07\x19\x05\x1f\0\x02no");
+    let text = [(31, Value::Text("no".into()))];
+    for (mut bytes, said, properties) in [
+        (full, 0x97, &text[..]),
+        (b"\x50\x03\0\x01\x10".to_vec(), 0x10, &[]),
+        (b"\x50\x04\0\x01\x10\0".to_vec(), 0x10, &[]),
+        (wire::ack(kind::PUBREC, 1), 0, &[]),
+    ] {
+        let packet = wire::take_packet(&mut bytes).unwrap();
+        let ack = packet.ack(kind::PUBREC, Version::V5);
+        assert_eq!((ack.packet_id, ack.reason), (1, said));
+        assert_eq!(ack.properties, properties);
+        assert!(bytes.is_empty());
+    }
+    let mut bytes = wire::ack(kind::PUBREL, 7);
+    let packet = wire::take_packet(&mut bytes).unwrap();
+    assert_eq!(packet.ack(kind::PUBREL, Version::V3_1).packet_id, 7);
+    let mut bytes = b"\xf0\x07\x18\x05\x1f\0\x02no".to_vec();
+    let auth = wire::take_packet(&mut bytes).unwrap().auth();
+    assert_eq!((auth.reason, &auth.properties[..]), (0x18, &text[..]));
 }
 
 #[test]

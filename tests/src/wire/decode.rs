@@ -1,5 +1,6 @@
 //! Taking the broker's packets apart. Whatever is not exactly in form fails the test.
 
+use super::encode::ack_first;
 use super::{Value, Version, id, kind};
 
 /// A packet as it came.
@@ -26,6 +27,13 @@ impl std::fmt::Debug for Received {
 
 /// Takes the first packet off `bytes`, if it is complete.
 pub fn take_packet(bytes: &mut Vec<u8>) -> Option<Received> {
+    let (packet, used) = first_packet(bytes)?;
+    bytes.drain(..used);
+    Some(packet)
+}
+
+/// The first packet of `bytes`, if it is complete, and how many bytes it has.
+pub fn first_packet(bytes: &[u8]) -> Option<(Received, usize)> {
     let first = *bytes.first()?;
     let mut input = &bytes[1..];
     let mut len = 0_usize;
@@ -49,8 +57,7 @@ pub fn take_packet(bytes: &mut Vec<u8>) -> Option<Received> {
     }
     let body = input.get(..len)?.to_vec();
     let used = bytes.len() - input.len() + len;
-    bytes.drain(..used);
-    Some(Received { first, body })
+    Some((Received { first, body }, used))
 }
 
 /// What a CONNACK says.
@@ -122,6 +129,33 @@ pub struct Suback {
     pub codes: Vec<u8>,
 }
 
+/// What a PUBACK, PUBREC, PUBREL or PUBCOMP says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ack {
+    /// The packet identifier of the message.
+    pub packet_id: u16,
+    /// The reason code; 0 where it is left out.
+    pub reason: u8,
+    /// The properties, in order.
+    pub properties: Vec<(u8, Value)>,
+}
+
+/// What an AUTH says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Auth {
+    /// The reason code.
+    pub reason: u8,
+    /// The properties, in order.
+    pub properties: Vec<(u8, Value)>,
+}
+
+impl Auth {
+    /// The value of a property.
+    pub fn property(&self, id: u8) -> Option<&Value> {
+        property(&self.properties, id)
+    }
+}
+
 /// What a DISCONNECT says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disconnect {
@@ -177,7 +211,7 @@ impl Received {
             !topic.contains(['+', '#', '\0']),
             "the broker sent the topic {topic:?}"
         );
-        Publish {
+        let publish = Publish {
             dup: self.first & 8 != 0,
             qos,
             retain: self.first & 1 != 0,
@@ -185,7 +219,16 @@ impl Received {
             packet_id: (qos > 0).then(|| input.two()),
             properties: input.properties(version),
             payload: input.0.to_vec(),
-        }
+        };
+        assert!(qos < 3, "QoS 3 in {self:?}");
+        assert!(qos > 0 || !publish.dup, "DUP at QoS 0 in {self:?}");
+        assert_ne!(publish.packet_id, Some(0), "identifier 0 in {self:?}");
+        let has_alias = publish.property(id::TOPIC_ALIAS).is_some();
+        assert!(
+            !publish.topic.is_empty() || has_alias,
+            "no topic in {self:?}"
+        );
+        publish
     }
 
     /// Reads it as a SUBACK.
@@ -215,6 +258,56 @@ impl Received {
             properties: input.properties(version),
             codes: input.0.to_vec(),
         }
+    }
+
+    /// Reads it as the PUBACK, PUBREC, PUBREL or PUBCOMP that `kind` names.
+    pub fn ack(&self, kind: u8, version: Version) -> Ack {
+        assert_eq!(
+            self.first,
+            ack_first(kind),
+            "expected a packet of type {kind}, got {self:?}"
+        );
+        let mut input = Input(&self.body);
+        let packet_id = input.two();
+        assert_ne!(packet_id, 0, "identifier 0 in {self:?}");
+        let (mut reason, mut properties) = (0, Vec::new());
+        if version.is_v5() && !input.0.is_empty() {
+            reason = input.byte();
+            if !input.0.is_empty() {
+                properties = input.properties(version);
+            }
+        }
+        input.end();
+        let allowed: &[u8] = match kind {
+            kind::PUBACK | kind::PUBREC => &[0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99],
+            _ => &[0x00, 0x92],
+        };
+        assert!(
+            allowed.contains(&reason),
+            "reason {reason:#04x} in {self:?}"
+        );
+        Ack {
+            packet_id,
+            reason,
+            properties,
+        }
+    }
+
+    /// Reads it as an AUTH.
+    pub fn auth(&self) -> Auth {
+        assert_eq!(
+            self.first,
+            kind::AUTH << 4,
+            "expected an AUTH, got {self:?}"
+        );
+        let mut input = Input(&self.body);
+        let reason = if input.0.is_empty() { 0 } else { input.byte() };
+        let properties = match input.0 {
+            [] => Vec::new(),
+            _ => input.properties(Version::V5),
+        };
+        input.end();
+        Auth { reason, properties }
     }
 
     /// Reads it as a DISCONNECT of MQTT 5 (a broker sends no other).

@@ -1,6 +1,6 @@
 //! Building packets, right and wrong ones.
 
-use super::{Properties, Version, kind};
+use super::{Properties, Value, Version, id, kind};
 
 /// A PINGREQ.
 pub const PINGREQ: [u8; 2] = [kind::PINGREQ << 4, 0];
@@ -74,6 +74,15 @@ pub struct Connect {
     properties: Properties,
 }
 
+/// Begins a CONNECT of a client whose session is to outlive its connection by an hour; before MQTT 5,
+/// by as long as the broker likes.
+pub fn lasting(version: Version, client_id: &str) -> Connect {
+    connect(version)
+        .client_id(client_id)
+        .clean(false)
+        .with(id::SESSION_EXPIRY_INTERVAL, Value::Four(3600))
+}
+
 /// Begins a CONNECT.
 pub fn connect(version: Version) -> Connect {
     Connect {
@@ -136,6 +145,18 @@ impl Connect {
     pub fn properties(mut self, properties: Properties) -> Self {
         self.properties = properties;
         self
+    }
+
+    /// Adds a property (MQTT 5).
+    #[must_use]
+    pub fn with(mut self, id: u8, value: Value) -> Self {
+        self.properties = self.properties.with(id, value);
+        self
+    }
+
+    /// Whether it asks for a clean session or a clean start.
+    pub fn is_clean(&self) -> bool {
+        self.clean
     }
 
     /// The version it is for.
@@ -241,6 +262,13 @@ impl PublishBuilder {
         self
     }
 
+    /// Adds a property (MQTT 5).
+    #[must_use]
+    pub fn with(mut self, id: u8, value: Value) -> Self {
+        self.properties = self.properties.with(id, value);
+        self
+    }
+
     /// The packet.
     pub fn bytes(&self) -> Vec<u8> {
         let mut body = short_string(&self.topic);
@@ -288,10 +316,39 @@ pub fn unsubscribe<F: AsRef<[u8]>>(version: Version, packet_id: u16, filters: &[
     packet(kind::UNSUBSCRIBE << 4 | 2, body)
 }
 
+/// The first byte of a PUBACK, PUBREC, PUBREL or PUBCOMP: only PUBREL has flags.
+pub(super) fn ack_first(kind: u8) -> u8 {
+    kind << 4 | if kind == kind::PUBREL { 2 } else { 0 }
+}
+
+/// A PUBACK, PUBREC, PUBREL or PUBCOMP in its shortest form, which every version has.
+pub fn ack(kind: u8, packet_id: u16) -> Vec<u8> {
+    packet(ack_first(kind), packet_id.to_be_bytes())
+}
+
+/// The same with a reason code and properties (MQTT 5).
+pub fn ack_with(kind: u8, packet_id: u16, reason: u8, properties: &Properties) -> Vec<u8> {
+    let id = packet_id.to_be_bytes();
+    let body = [&id[..], &[reason], &properties.bytes()].concat();
+    packet(ack_first(kind), body)
+}
+
+/// An AUTH (MQTT 5).
+pub fn auth(reason: u8, properties: &Properties) -> Vec<u8> {
+    let body = [&[reason][..], &properties.bytes()].concat();
+    packet(kind::AUTH << 4, body)
+}
+
 /// A DISCONNECT; before MQTT 5 the reason is left out.
 pub fn disconnect(version: Version, reason: u8) -> Vec<u8> {
     match version {
-        Version::V5 => packet(kind::DISCONNECT << 4, [reason, 0]),
+        Version::V5 => disconnect_with(reason, &Properties::new()),
         Version::V3_1 | Version::V3_1_1 => packet(kind::DISCONNECT << 4, []),
     }
+}
+
+/// A DISCONNECT with properties (MQTT 5).
+pub fn disconnect_with(reason: u8, properties: &Properties) -> Vec<u8> {
+    let body = [&[reason][..], &properties.bytes()].concat();
+    packet(kind::DISCONNECT << 4, body)
 }

@@ -8,10 +8,13 @@
 mod decode;
 mod encode;
 
-pub use decode::{Connack, Disconnect, Publish, Received, Suback, take_packet};
+pub use decode::{
+    Ack, Auth, Connack, Disconnect, Publish, Received, Suback, first_packet, take_packet,
+};
 pub use encode::{
-    Connect, PINGREQ, PublishBuilder, Will, connect, disconnect, packet, publish, short_string,
-    subscribe, subscribe_with, unsubscribe, variable_byte_integer,
+    Connect, PINGREQ, PublishBuilder, Will, ack, ack_with, auth, connect, disconnect,
+    disconnect_with, lasting, packet, publish, short_string, subscribe, subscribe_with,
+    unsubscribe, variable_byte_integer,
 };
 
 /// A version of the protocol.
