@@ -176,33 +176,6 @@ fn messages_of_one_publisher_keep_their_order() {
 }
 
 #[test]
-fn what_cannot_be_kept_is_not_accepted() {
-    // [MQTT-3.2.2-9], [MQTT-3.2.2-11], [MQTT-3.2.2-12]
-    for version in [Version::V3_1, Version::V3_1_1, Version::V5] {
-        for qos in [1, 2] {
-            let mut world = World::default();
-            let client = world.dial(version);
-            world.send(client, wire::connect(version).client_id("a").bytes());
-            let connack = world.expect(client, kind::CONNACK).connack(version);
-            if version.is_v5() {
-                assert_eq!(connack.property(id::MAXIMUM_QOS), Some(&Value::Byte(0)));
-            }
-            world.subscribe(client, "t", qos); // granted 0
-            world.send(client, wire::publish(version, "t", "x").qos(qos, 1).bytes());
-            if version.is_v5() {
-                assert_eq!(
-                    world.expect(client, kind::DISCONNECT).disconnect().reason,
-                    0x9b
-                );
-            }
-            assert!(world.is_closed(client));
-            world.expect_nothing(client);
-            assert_eq!(world.broker.counters().ended_not_supported, 1);
-        }
-    }
-}
-
-#[test]
 fn subscriptions_of_a_session_are_bounded() {
     let config = wherry_core::Config {
         max_subscriptions: 2,

@@ -105,25 +105,6 @@ fn a_retained_will_is_retained_with_its_properties_and_without_its_delay() {
 }
 
 #[test]
-fn a_session_expiry_that_cannot_be_kept_is_answered_with_zero() {
-    // Section 3.2.2.3.2
-    let mut world = World::default();
-    let client = world.dial(Version::V5);
-    let properties = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(3600));
-    let connect = wire::connect(Version::V5)
-        .client_id("a")
-        .clean(false)
-        .properties(properties);
-    world.send(client, connect.bytes());
-    let connack = world.expect(client, kind::CONNACK).connack(Version::V5);
-    assert_eq!(
-        connack.property(id::SESSION_EXPIRY_INTERVAL),
-        Some(&Value::Four(0))
-    );
-    assert!(!connack.session_present);
-}
-
-#[test]
 fn who_asked_for_a_session_expiry_may_name_one_at_disconnect() {
     // Section 3.14.2.2.2 forbids it only after a 0 in CONNECT.
     let mut world = World::default();
