@@ -27,8 +27,7 @@ pub fn connect_is_accepted(binary: &BinaryUnderTest) {
     assert!(broker.stop().status.success());
 }
 
-/// What Wherry does not offer yet stands in its CONNACK: a broker must not accept what it cannot
-/// keep [MQTT-3.2.2-9].
+/// What Wherry offers stands in its CONNACK, or is what the specification takes for granted.
 pub fn connack_says_what_is_offered(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let properties = Properties::new()
@@ -38,25 +37,22 @@ pub fn connack_says_what_is_offered(binary: &BinaryUnderTest) {
         .client_id("curious")
         .properties(properties);
     let (client, connack) = Client::connect_with(&broker, &connect);
-    assert_eq!(connack.property(id::MAXIMUM_QOS), Some(&Value::Byte(0)));
-    assert_eq!(
-        connack.property(id::SHARED_SUBSCRIPTION_AVAILABLE),
-        Some(&Value::Byte(0))
-    );
-    assert_eq!(
-        connack.property(id::SESSION_EXPIRY_INTERVAL),
-        Some(&Value::Four(0))
-    );
-    assert_eq!(
-        connack.property(id::MAXIMUM_PACKET_SIZE),
-        Some(&Value::Four(16 << 20))
-    );
+    for (id, offered) in [
+        (id::MAXIMUM_PACKET_SIZE, Value::Four(16 << 20)),
+        (id::RECEIVE_MAXIMUM, Value::Two(1024)),
+        (id::TOPIC_ALIAS_MAXIMUM, Value::Two(16)),
+    ] {
+        assert_eq!(connack.property(id), Some(&offered), "property {id}");
+    }
+    // A Maximum QoS of 2 must not be told (section 3.2.2.3.4).
+    assert_eq!(connack.property(id::MAXIMUM_QOS), None);
     // What is missing has the default of the specification.
     for (id, default) in [
-        (id::TOPIC_ALIAS_MAXIMUM, Value::Two(0)),
+        (id::SESSION_EXPIRY_INTERVAL, Value::Four(3600)),
         (id::RETAIN_AVAILABLE, Value::Byte(1)),
         (id::WILDCARD_SUBSCRIPTION_AVAILABLE, Value::Byte(1)),
         (id::SUBSCRIPTION_IDENTIFIER_AVAILABLE, Value::Byte(1)),
+        (id::SHARED_SUBSCRIPTION_AVAILABLE, Value::Byte(1)),
     ] {
         assert_eq!(
             connack.property(id).unwrap_or(&default),
@@ -68,6 +64,8 @@ pub fn connack_says_what_is_offered(binary: &BinaryUnderTest) {
         id::ASSIGNED_CLIENT_IDENTIFIER,
         id::SERVER_KEEP_ALIVE,
         id::AUTHENTICATION_METHOD,
+        id::RESPONSE_INFORMATION,
+        id::SERVER_REFERENCE,
     ] {
         assert_eq!(
             connack.property(id),

@@ -7,8 +7,12 @@ pub mod commands;
 pub mod connect;
 pub mod message;
 pub mod process;
+pub mod properties;
+pub mod qos;
 pub mod retained;
 pub mod session;
+pub mod sessions;
+pub mod shared;
 pub mod stream;
 pub mod subscribe;
 pub mod sys;
@@ -51,16 +55,23 @@ macro_rules! suite {
                 a7_empty_topics_and_bad_aliases
                 a8_deep_topics_and_filters
                 a9_dollar_names
+                a10_shared_and_plain_filters
+                a11_qos_2_identifiers_without_end
+                a11_acknowledgements_that_never_come
                 a19_takeover_storm
+                a19_takeover_storm_of_a_lasting_session
                 a20_slow_loris
                 a20_slow_loris_by_not_reading
                 a21_extreme_keep_alives
                 a22_thousands_of_user_properties
+                a22_user_properties_in_exchanges
                 a23_strings_that_are_none
                 a24_a_subscriber_that_does_not_read
                 a27_many_retained_topics
                 a27_filters_without_end
+                a28_random_client_ids_with_long_expiry
                 a29_will_storm
+                a29_delayed_will_storm
                 a29_wills_for_each_other
                 a32_random_streams;
             commands:
@@ -100,7 +111,7 @@ macro_rules! suite {
                 large_payloads_reach_every_subscriber
                 long_topics_are_carried
                 messages_keep_their_order
-                publish_above_the_maximum_qos
+                publish_of_no_qos
                 wildcards_in_topic_names_are_refused
                 wildcards_in_response_topics_are_refused;
             process:
@@ -114,6 +125,24 @@ macro_rules! suite {
                 limits_from_the_environment_hold
                 at_the_end_wills_are_published_and_clients_told
                 a_client_that_stays_does_not_delay_the_end;
+            properties:
+                aliases_of_clients
+                aliases_to_clients
+                problem_information_is_left_out
+                retained_messages_name_their_subscription
+                retained_messages_have_a_qos;
+            qos:
+                every_qos_between_all_versions
+                publishers_are_told_the_outcome
+                qos_2_is_exactly_once
+                acknowledgements_of_nothing_do_no_harm
+                acknowledgements_of_the_wrong_kind
+                identifiers_in_use_are_told
+                exchanges_out_of_form
+                receive_maximum_of_the_client
+                receive_maximum_of_the_broker
+                messages_above_qos_0_keep_their_order
+                refusals_of_subscribers_end_the_exchange;
             retained:
                 retained_messages_are_set_replaced_and_cleared
                 retained_messages_pass_live_unmarked
@@ -135,9 +164,26 @@ macro_rules! suite {
                 nothing_counts_after_disconnect
                 disconnect_in_every_form
                 session_expiry_must_not_grow_at_disconnect
-                sessions_end_with_the_connection
+                clean_sessions_end_with_the_connection
                 graceful_stop
                 graceful_stop_waits_for_nobody_for_ever;
+            sessions:
+                sessions_are_resumed
+                unacknowledged_messages_come_again
+                received_identifiers_survive_a_reconnect
+                takeover_hands_the_session_over
+                sessions_expire
+                long_expiries_are_cut_down
+                waiting_messages_expire
+                delayed_wills;
+            shared:
+                one_member_gets_each_message
+                shared_and_plain_filters_are_two
+                shared_subscriptions_bring_nothing_retained
+                no_local_on_a_share_is_a_protocol_error
+                members_that_leave_hand_on
+                absent_members_come_last
+                shares_have_subscription_identifiers;
             stream:
                 byte_by_byte_is_understood
                 arbitrary_pieces_are_understood
@@ -159,7 +205,6 @@ macro_rules! suite {
                 unsubscribe_ends_exactly_that_filter
                 invalid_filters_are_refused_one_by_one
                 refused_filters_end_the_connection_v3_1
-                shared_subscriptions_are_refused
                 malformed_subscribe_ends_the_connection
                 no_local
                 subscription_identifiers_come_back
@@ -179,7 +224,7 @@ macro_rules! suite {
                 will_may_be_retained
                 will_payloads
                 will_properties_are_carried
-                will_above_the_maximum_qos_is_refused
+                wills_have_a_qos
                 no_will_of_a_refused_client;
         }
     };

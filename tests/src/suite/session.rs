@@ -19,7 +19,7 @@ pub fn takeover_ends_the_older_connection(binary: &BinaryUnderTest) {
             old.subscribe("taken/over");
             let mut new = Client::connect(&broker, new_version, "taken");
             old.expect_end(0x8e);
-            // The subscriptions of the old connection are gone with it.
+            // It was a clean session: the subscriptions are gone with it.
             new.publish("taken/over", "by me");
             new.ping();
             other.expect_publish("taken/over", "by me", false);
@@ -197,24 +197,24 @@ pub fn session_expiry_must_not_grow_at_disconnect(binary: &BinaryUnderTest) {
     client.expect_end(0x82);
 }
 
-/// No session outlives its connection: subscriptions are gone at the next one, and CONNACK never says
-/// that there was one [MQTT-3.2.2-2], with and without Clean Session.
-pub fn sessions_end_with_the_connection(binary: &BinaryUnderTest) {
+/// A clean session, and in MQTT 5 one without an expiry, ends with its connection: subscriptions are
+/// gone at the next one, and CONNACK does not say that there was one [MQTT-3.2.2-2].
+pub fn clean_sessions_end_with_the_connection(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
-        let properties = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(3600));
         let connect = wire::connect(version)
             .client_id("forgetful")
-            .clean(false)
-            .properties(properties);
-        let (mut client, _) = Client::connect_with(&broker, &connect);
-        client.subscribe("forgetful");
-        client.disconnect();
-        let (mut client, connack) = Client::connect_with(&broker, &connect);
-        assert!(!connack.session_present);
-        client.publish("forgetful", "anyone?");
-        client.ping();
-        client.disconnect();
+            .clean(!version.is_v5());
+        for next in [connect.clone(), wire::lasting(version, "forgetful")] {
+            let (mut client, _) = Client::connect_with(&broker, &connect);
+            client.subscribe("forgetful");
+            client.disconnect();
+            let (mut client, _) = Client::connect_with(&broker, &next);
+            client.publish("forgetful", "anyone?");
+            client.ping();
+            client.disconnect();
+        }
+        Client::connect(&broker, version, "forgetful").disconnect();
     }
 }
 

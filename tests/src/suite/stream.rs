@@ -195,7 +195,12 @@ pub fn small_clients_are_told_the_reason_without_words(binary: &BinaryUnderTest)
     for (reason, packet) in [
         (0x82, connect.bytes()),
         (0x90, wire::publish(Version::V5, "a/#", "").bytes()),
-        (0x9b, wire::publish(Version::V5, "a", "").qos(1, 1).bytes()),
+        (
+            0x94,
+            wire::publish(Version::V5, "a", "")
+                .with(id::TOPIC_ALIAS, Value::Two(17))
+                .bytes(),
+        ),
     ] {
         let (mut client, _) = Client::connect_with(&broker, &connect);
         client.send(packet);

@@ -207,28 +207,37 @@ pub fn will_properties_are_carried(binary: &BinaryUnderTest) {
     assert_eq!(properties, wanted);
 }
 
-/// A will above QoS 0 is refused as CONNACK's Maximum QoS says: 0x9B [MQTT-3.2.2-12]; before MQTT 5,
-/// where no code fits, 3.
-pub fn will_above_the_maximum_qos_is_refused(binary: &BinaryUnderTest) {
+/// A will has a QoS of its own [MQTT-3.1.2-12], and comes at the lower one [MQTT-3.8.4-8]. There is
+/// no QoS 3 [MQTT-3.1.2-13].
+pub fn wills_have_a_qos(binary: &BinaryUnderTest) {
     let broker = binary.start();
-    let mut watcher = watcher(&broker);
+    let with = |version, qos| {
+        let will = Will {
+            qos,
+            ..Will::new("will/mortal", "gone")
+        };
+        wire::connect(version).client_id("mortal").will(will)
+    };
     for version in versions() {
-        for qos in [1, 2] {
-            let will = Will {
-                qos,
-                ..Will::new("will/mortal", "gone")
-            };
-            let mut client = Client::dial(&broker, version);
-            client.send(
-                wire::connect(version)
-                    .client_id("mortal")
-                    .will(will)
-                    .bytes(),
-            );
-            client.expect_refusal(if version.is_v5() { 0x9b } else { 3 });
+        for granted in 0..=2 {
+            let mut watcher = Client::connect(&broker, version, "watcher");
+            watcher.subscribe_at("will/#", granted);
+            for qos in 0..=2 {
+                drop(Client::connect_with(&broker, &with(version, qos)));
+                let got = watcher.expect_qos(qos.min(granted), "will/mortal", "gone");
+                watcher.acknowledge(&got);
+            }
+            watcher.ping();
+            watcher.disconnect();
         }
+        let mut client = Client::dial(&broker, version);
+        client.send(with(version, 3).bytes());
+        if version.is_v5() {
+            let code = client.expect_any().connack(version).code;
+            assert!([0x81, 0x82].contains(&code), "{code:#04x}");
+        }
+        client.expect_closed();
     }
-    watcher.ping();
 }
 
 /// A client that was refused has no will.

@@ -3,12 +3,14 @@
 
 mod load;
 mod names;
+mod session;
 mod slow;
 mod storm;
 mod wire;
 
 pub use load::*;
 pub use names::*;
+pub use session::*;
 pub use slow::*;
 pub use storm::*;
 pub use wire::*;

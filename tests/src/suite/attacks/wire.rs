@@ -336,8 +336,8 @@ pub fn a6_packets_out_of_place(binary: &BinaryUnderTest) {
     arena.finish();
 }
 
-/// A7: an empty topic without alias; alias 0, or any above the maximum, which is 0
-/// [MQTT-3.3.2-8, MQTT-3.3.2-9].
+/// A7: an empty topic without alias, or with one that was not given; alias 0, or any above the
+/// maximum, which is 16 [MQTT-3.3.2-8, MQTT-3.3.2-9].
 pub fn a7_empty_topics_and_bad_aliases(binary: &BinaryUnderTest) {
     let mut arena = Arena::new(binary);
     for version in versions() {
@@ -350,12 +350,27 @@ pub fn a7_empty_topics_and_bad_aliases(binary: &BinaryUnderTest) {
         }
     }
     let version = Version::V5;
-    for alias in [0, 1, 2, 10, 0xffff] {
+    let with = |topic: &str, alias| {
+        wire::publish(version, topic, "x").with(id::TOPIC_ALIAS, Value::Two(alias))
+    };
+    for alias in [0, 17, 18, 0x100, 0xffff] {
         for topic in ["", "a"] {
-            let alias = Properties::new().with(id::TOPIC_ALIAS, Value::Two(alias));
-            let publish = wire::publish(version, topic, "x").properties(alias);
-            let attack = Attack::by_client(version, publish.bytes());
+            let attack = Attack::by_client(version, with(topic, alias).bytes());
             arena.attack(&attack.told(Told::Disconnect(&[0x94])));
+        }
+    }
+    let given = [with("a", 1), with("a", 16)]
+        .map(|publish| publish.bytes())
+        .concat();
+    for alias in [2, 15] {
+        for publish in [
+            with("", alias),
+            with("", alias).qos(1, 1),
+            with("", alias).qos(2, 1),
+        ] {
+            let bytes = [&given[..], &publish.bytes()].concat();
+            let attack = Attack::by_client(version, bytes);
+            arena.attack(&attack.told(Told::Disconnect(&[0x82])));
         }
     }
     let twice = Properties::new()
@@ -407,7 +422,12 @@ fn stream(random: &mut Random, version: Version) -> Vec<u8> {
         "r/+",
     ];
     // Its own name space, so that no stream takes over the bystanders.
-    let connect = wire::connect(version).client_id(format!("x{}", random.below(50)));
+    let name = format!("x{}", random.below(50));
+    let connect = if random.below(4) == 0 {
+        wire::lasting(version, &name)
+    } else {
+        wire::connect(version).client_id(name)
+    };
     let mut bytes = if random.below(20) == 0 {
         Vec::new()
     } else {
@@ -417,7 +437,7 @@ fn stream(random: &mut Random, version: Version) -> Vec<u8> {
         let topic = *random.one_of(&topics);
         let len = random.below(300);
         let payload = random.bytes(len);
-        bytes.extend(match random.below(8) {
+        bytes.extend(match random.below(9) {
             0 => wire::subscribe(version, random.next_u64() as u16, &[(topic, 0), ("r/#", 1)]),
             1 => wire::unsubscribe(version, 1, &[topic, "r/#"]),
             2 => wire::publish(version, topic, payload).retain().bytes(),
@@ -429,6 +449,7 @@ fn stream(random: &mut Random, version: Version) -> Vec<u8> {
             6 => wire::publish(version, topic, payload)
                 .qos(random.below(4) as u8, 1)
                 .bytes(),
+            7 => wire::ack(4 + random.below(4) as u8, 1 + random.below(3) as u16),
             _ => wire::publish(version, "r/x", payload).bytes(),
         });
     }
