@@ -65,10 +65,11 @@ impl Client {
         (client, connack)
     }
 
-    /// Connects as `connect` says, to a session that must be there.
+    /// Connects as `connect` says, to a session that must be there. MQTT 3.1 does not tell.
     pub fn resume(broker: &Broker, connect: &Connect) -> Self {
         let (client, connack) = Self::connect_either(broker, connect);
-        assert!(connack.session_present, "the session is gone");
+        let told = connack.session_present || connect.version() == Version::V3_1;
+        assert!(told, "the session is gone");
         client
     }
 

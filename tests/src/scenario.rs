@@ -140,11 +140,12 @@ impl World {
         client
     }
 
-    /// Connects a client that is welcome and whose session is there.
+    /// Connects a client that is welcome and whose session is there. MQTT 3.1 does not tell.
     #[track_caller]
     pub fn resume(&mut self, connect: &wire::Connect) -> Client {
         let (client, connack) = self.connack(connect);
-        assert!(connack.session_present, "the session is gone");
+        let told = connack.session_present || connect.version() == Version::V3_1;
+        assert!(told, "the session is gone");
         client
     }
 

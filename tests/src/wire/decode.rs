@@ -187,7 +187,9 @@ impl Received {
         );
         let mut input = Input(&self.body);
         let flags = input.byte();
-        assert!(flags <= 1, "reserved flags set in {self:?}");
+        // MQTT 3.1 has no flags here.
+        let allowed = u8::from(version != Version::V3_1);
+        assert!(flags <= allowed, "reserved flags set in {self:?}");
         let connack = Connack {
             session_present: flags == 1,
             code: input.byte(),

@@ -108,8 +108,8 @@ fn a_replay_is_not_lost_to_the_bound_of_the_queue() {
     };
     let (mut world, publisher) = world_with(200, config);
     let client = world.connect(Version::V3_1_1, "a");
-    world.subscribe(client, "r/#", 1);
     world.subscribe(client, "live", 1);
+    world.subscribe(client, "r/#", 1);
     assert_eq!(
         world.publish_acked(publisher, "live", "x"),
         0,
