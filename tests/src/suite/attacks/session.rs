@@ -55,7 +55,7 @@ pub fn a10_shared_and_plain_filters(binary: &BinaryUnderTest) {
     for version in versions() {
         let mut publisher = Client::connect(arena.broker(), version, "publisher");
         let mut other = Client::connect(arena.broker(), version, "other");
-        for (plain, topic) in [("s/t", "s/t"), ("s/+", "s/t"), ("s/#", "s"), ("#", "s/t")] {
+        for (plain, topic) in [("s/t", "s/t"), ("s/+", "s/t"), ("s/#", "s"), ("+/t", "s/t")] {
             let mut client = Client::connect(arena.broker(), version, "attacker");
             let none = if version.is_v5() { 0x11 } else { 0 };
             let shared = format!("$share/g/{plain}");
@@ -70,20 +70,10 @@ pub fn a10_shared_and_plain_filters(binary: &BinaryUnderTest) {
                     assert_eq!(other.unsubscribe(foreign), none);
                 }
                 publisher.publish_at(1, topic, "still there");
-                // With `#` the bystanders are heard too.
-                let heard = drain(&mut client);
-                assert!(heard.contains(&b"still there".to_vec()));
+                assert_eq!(drain(&mut client), [b"still there"]);
                 client.send(wire::unsubscribe(version, 9, &[foreign, own, own, foreign]));
-                loop {
-                    let packet = client.expect_any();
-                    if packet.kind() == kind::UNSUBACK {
-                        let codes = packet.unsuback(version).codes;
-                        assert!(!version.is_v5() || codes == [0x11, 0, 0x11, 0x11]);
-                        break;
-                    }
-                    answer(&mut client, &packet);
-                }
-                drain(&mut client);
+                let codes = client.expect_any().unsuback(version).codes;
+                assert!(!version.is_v5() || codes == [0x11, 0, 0x11, 0x11]);
                 publisher.publish_at(1, topic, "gone");
                 client.ping();
             }
@@ -221,8 +211,12 @@ pub fn a19_takeover_storm_of_a_lasting_session(binary: &BinaryUnderTest) {
     }
     let sides = sides.into_iter().map(|side| side.join().expect("let in"));
     let clients: Vec<(Client, bool)> = sides.flatten().collect();
-    let fresh = clients.iter().filter(|(_, present)| !present).count();
-    assert_eq!(fresh, 1, "only the first found no session");
+    // MQTT 3.1 does not tell.
+    let told = clients
+        .iter()
+        .filter(|(client, _)| client.version() != Version::V3_1);
+    let fresh = told.filter(|(_, present)| !present).count();
+    assert!(fresh <= 1, "only the first found no session, not {fresh}");
     let mut alive = Vec::new();
     for (mut client, _) in clients {
         client.throw(&wire::PINGREQ, 2);
