@@ -8,7 +8,7 @@ use wherry_core::packet::ReasonCode;
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Broker, Config};
-use wherry_tests::wire::{self, Version, Will};
+use wherry_tests::wire::{self, Properties, Value, Version, Will, id};
 
 #[derive(Clone, Debug)]
 enum Call {
@@ -31,7 +31,7 @@ fn call() -> impl Strategy<Value = Call> {
     let to = 0usize..8;
     prop_oneof![
         6 => Just(Call::Open),
-        30 => (to.clone(), 0usize..16, 1usize..80)
+        30 => (to.clone(), 0usize..24, 1usize..80)
             .prop_map(|(to, what, cut)| Call::Send { to, what, cut }),
         2 => (to.clone(), prop::collection::vec(any::<u8>(), 0..20))
             .prop_map(|(to, bytes)| Call::Noise { to, bytes }),
@@ -65,7 +65,29 @@ fn packet(version: Version, what: usize) -> Vec<u8> {
         11 => wire::publish(version, "a", "x").qos(1, 1).bytes(),
         12 => wire::subscribe(version, 1, &[("#", 0)]),
         13 => wire::publish(version, "a/d", vec![3; 50]).retain().bytes(),
+        14 => wire::lasting(version, "a").keep_alive(5).bytes(),
+        15 => wire::lasting(version, "c").will(delayed()).bytes(),
+        16 => wire::publish(version, "a/b", "y").qos(2, 1).bytes(),
+        17 => wire::publish(version, "a/d", vec![4; 90])
+            .qos(2, 2)
+            .retain()
+            .bytes(),
+        18 => wire::subscribe(version, 3, &[("a/+", 2), ("$share/g/a/#", 2)]),
+        19 => [4, 5, 6, 7].map(|kind| wire::ack(kind, 1)).concat(),
+        20 => [5, 7, 4].map(|kind| wire::ack(kind, 2)).concat(),
+        21 => wire::unsubscribe(version, 4, &["$share/g/a/#", "a/+"]),
         _ => wire::PINGREQ.to_vec(),
+    }
+}
+
+/// How long sessions live on at most, whatever they ask for and whatever is configured meanwhile.
+const EXPIRY: Duration = Duration::from_secs(60);
+
+fn delayed() -> Will {
+    Will {
+        qos: 1,
+        properties: Properties::new().with(id::WILL_DELAY_INTERVAL, Value::Four(3)),
+        ..Will::new("a/will", "gone")
     }
 }
 
@@ -75,6 +97,8 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
     let config = Config {
         outbox_limit: 1000,
         max_events: 20,
+        max_session_expiry: Some(EXPIRY),
+        max_queued_messages: 5,
         ..Config::default()
     };
     let mut broker = Broker::new(config, seed, now, WallClock::from_unix_millis(0));
@@ -131,6 +155,7 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
             Call::Configure(limit) => {
                 broker.configure(Config {
                     outbox_limit: *limit,
+                    max_session_expiry: Some(EXPIRY),
                     ..Config::default()
                 });
             }
@@ -142,7 +167,8 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
             broker.waiting_bytes(),
             "every waiting byte belongs to someone"
         );
-        assert!(broker.sessions() <= broker.connections());
+        // Three clients have sessions that may outlive their connections.
+        assert!(broker.sessions() <= broker.connections() + 3);
         for id in &ids {
             let slices: usize = broker.outbox(*id).map(<[u8]>::len).sum();
             assert_eq!(slices, broker.outbox_len(*id));
@@ -152,6 +178,8 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
     for id in ids {
         broker.closed(id, Closed::EndOfStream);
     }
+    // The wills of those that end may go to those that do not yet.
+    broker.advance(now.after(EXPIRY));
     assert_eq!(
         (
             broker.connections(),

@@ -92,3 +92,54 @@ fn a_will_without_permission_is_not_published() {
     world.expect_nothing(free);
     assert_eq!(world.broker.counters().wills_refused, 1);
 }
+
+#[test]
+fn what_waited_for_a_client_reaches_it_only_if_it_may_see_it_now() {
+    // A13, A14: a grant that is narrower than it was when the message came.
+    for send_window in [1, 100] {
+        let mut world = World::new(Config {
+            send_window: send_window.try_into().unwrap(),
+            ..Config::default()
+        });
+        let publisher = world.connect(Version::V5, "publisher");
+        let connect = wire::lasting(Version::V5, "a");
+        let client = world.connect_with(&connect);
+        world.subscribe(client, "#", 2);
+        for topic in ["open/1", "secret/1", "secret/2"] {
+            world.publish_released(publisher, topic, topic);
+        }
+        world.hang_up(client);
+        for topic in ["secret/3", "open/2"] {
+            world.publish_acked(publisher, topic, topic);
+        }
+        let rules = vec![rule(Effect::Deny, Access::Receive, "secret/#")];
+        world.admission = Admission::Everyone(Grant::from_rules(rules, Effect::Allow));
+        let client = world.resume(&connect);
+        world.publish_acked(publisher, "secret/4", "live");
+        assert_eq!(world.drain_texts(client), ["open/1", "open/2"]);
+    }
+}
+
+#[test]
+fn a_delayed_will_is_published_by_the_grant_of_the_connection_that_left_it() {
+    // A29
+    let rules = vec![rule(Effect::Deny, Access::Publish, "secret/#")];
+    for (grant, published) in [
+        (Grant::from_rules(rules, Effect::Allow), 0),
+        (Grant::unrestricted(), 1),
+    ] {
+        let mut world = World::default();
+        let free = world.connect(Version::V5, "free");
+        world.subscribe(free, "secret/#", 1);
+        world.admission = Admission::Everyone(grant);
+        let mut will = Will::new("secret/will", "gone");
+        will.properties =
+            wire::Properties::new().with(wire::id::WILL_DELAY_INTERVAL, wire::Value::Four(10));
+        let bound = world.connect_with(&wire::lasting(Version::V5, "bound").will(will));
+        world.hang_up(bound);
+        world.pass(std::time::Duration::from_secs(10));
+        assert_eq!(world.drain(free).len(), published);
+        let counters = world.broker.counters();
+        assert_eq!(counters.wills_refused, 1 - published as u64);
+    }
+}

@@ -388,3 +388,51 @@ fn a_long_queue_comes_in_order_whatever_the_window() {
         assert_eq!(world.drain_texts(client), numbers(0..5000));
     }
 }
+
+#[test]
+fn qos_0_that_waits_is_not_overtaken_by_qos_0_that_does_not() {
+    // [MQTT-4.6.0-5]: order holds for each topic and QoS.
+    for version in Version::ALL {
+        let mut world = World::new(Config {
+            queue_qos0: true,
+            send_window: 1.try_into().unwrap(),
+            ..Config::default()
+        });
+        let publisher = world.connect(version, "publisher");
+        let client = world.connect_with(&wire::lasting(version, "a"));
+        world.subscribe(client, "t", 1);
+        world.hang_up(client);
+        for n in 0..3 {
+            world.publish_acked(publisher, "t", "one");
+            world.publish(publisher, "t", n.to_string());
+        }
+        let client = world.resume(&wire::lasting(version, "a"));
+        for n in 3..6 {
+            world.publish(publisher, "t", n.to_string());
+        }
+        let mut texts = world.drain_texts(client);
+        texts.retain(|text| text != "one");
+        assert_eq!(texts, numbers(0..6));
+    }
+}
+
+#[test]
+fn a_message_that_finds_no_room_drops_no_more_than_would_make_it() {
+    // drop-oldest, and what fills the total is in other queues.
+    let config = Config {
+        queue_policy: QueuePolicy::DropOldest,
+        max_queued_bytes_total: 10_000,
+        ..Config::default()
+    };
+    let (mut world, publisher) = absent(config, Version::V5);
+    let other = world.connect_with(&wire::lasting(Version::V5, "other"));
+    world.subscribe(other, "other", 1);
+    world.hang_up(other);
+    for n in 0..3 {
+        world.publish_acked(publisher, "t", &n.to_string());
+    }
+    world.publish_acked(publisher, "other", &"x".repeat(9000));
+    world.publish_acked(publisher, "t", &"y".repeat(3000));
+    let client = world.resume(&wire::lasting(Version::V5, "a"));
+    assert_eq!(world.drain_texts(client), numbers(0..3));
+}

@@ -1,5 +1,7 @@
 //! What is sent again to a client that comes back: exactly what it owes an answer, in order.
 
+use std::time::Duration;
+
 use wherry_core::Config;
 use wherry_tests::scenario::{Client, World, numbers, texts};
 use wherry_tests::wire::{self, Connect, Publish, Value, Version, id, kind};
@@ -173,7 +175,7 @@ fn nothing_comes_again_on_a_connection_that_lives() {
         let sent = world.messages(client);
         world.ack(client, kind::PUBREC, sent[1].packet_id.unwrap());
         world.expect_ack(client, kind::PUBREL);
-        world.pass(std::time::Duration::from_secs(3600));
+        world.pass(Duration::from_secs(3600));
         world.expect_nothing(client);
         world.publish_acked(publisher, "t", "3");
         assert_eq!(world.drain_texts(client), ["3"]);
@@ -344,4 +346,111 @@ fn properties_survive_a_connection_of_a_version_that_knows_none() {
     let again = world.expect_message(client);
     assert_eq!(again.properties, first.properties);
     assert_eq!(again.properties.len(), 1);
+}
+
+#[test]
+fn a_redelivery_that_is_cut_off_begins_again_where_it_must() {
+    let mut world = World::default();
+    let (publisher, client) = pair(&mut world, Version::V5);
+    for n in 0..8 {
+        world.publish_released(publisher, "t", &n.to_string());
+    }
+    let sent = world.messages(client);
+    world.hang_up(client);
+    let narrow = wire::lasting(Version::V5, "a").with(id::RECEIVE_MAXIMUM, Value::Two(3));
+    let client = world.resume(&narrow);
+    let again = world.messages(client);
+    assert_eq!(ids(&again), ids(&sent[..3]));
+    // The second is done; the sixth, which has not come again yet, is received all the same.
+    world.acknowledge(client, &again[1]);
+    assert_eq!(world.expect_message(client).packet_id, sent[3].packet_id);
+    let sixth = sent[5].packet_id.unwrap();
+    world.ack(client, kind::PUBREC, sixth);
+    assert_eq!(world.expect_reason(client, kind::PUBREL, sixth), 0);
+    world.hang_up(client);
+    let client = world.resume(&wire::lasting(Version::V5, "a"));
+    let mut got = Vec::new();
+    while let Some(packet) = world.next(client) {
+        if packet.kind() == kind::PUBREL {
+            let id = packet.ack(kind::PUBREL, Version::V5).packet_id;
+            assert_eq!(id, sixth, "no PUBLISH after its PUBREC");
+            got.push(id);
+        } else {
+            let message = packet.publish(Version::V5);
+            assert!(message.dup);
+            got.extend(message.packet_id);
+        }
+    }
+    let mut wanted = ids(&sent);
+    wanted.remove(1);
+    assert_eq!(got, wanted);
+}
+
+#[test]
+fn old_clients_may_be_sent_messages_again_on_the_same_connection_and_new_ones_never() {
+    // [MQTT-4.4.0-1] forbids it in MQTT 5; 3.1.1 leaves it open.
+    let second = Duration::from_secs(1);
+    for version in Version::ALL {
+        for qos in [1, 2] {
+            let mut world = World::new(Config {
+                retransmit_interval: Some(10 * second),
+                retransmit_limit: 2,
+                sys_interval: None,
+                ..Config::default()
+            });
+            let (publisher, client) = pair(&mut world, version);
+            world.publish_at(publisher, qos, 1, "t", "x");
+            let first = world.expect_message(client);
+            world.pass(10 * second - Duration::from_millis(1));
+            world.expect_nothing(client);
+            if version.is_v5() {
+                world.pass(1000 * second);
+                world.expect_nothing(client);
+                assert!(!world.is_closed(client));
+                continue;
+            }
+            world.pass(Duration::from_millis(1));
+            let again = world.expect_message(client);
+            assert_eq!((again.dup, again.packet_id), (true, first.packet_id));
+            // A PUBREC is an answer: from then on it is PUBREL that is sent again.
+            if qos == 2 {
+                let id = first.packet_id.unwrap();
+                world.ack(client, kind::PUBREC, id);
+                world.expect_ack(client, kind::PUBREL);
+                for _ in 0..2 {
+                    world.pass(10 * second);
+                    assert_eq!(world.expect_reason(client, kind::PUBREL, id), 0);
+                }
+            } else {
+                world.pass(10 * second);
+                assert!(world.expect_message(client).dup);
+            }
+            assert!(!world.is_closed(client));
+            world.pass(10 * second);
+            assert!(world.is_closed(client), "it does not answer");
+            world.expect_nothing(client);
+            // Nothing is lost by it.
+            let client = world.resume(&wire::lasting(version, "a"));
+            assert!(world.next(client).is_some());
+        }
+    }
+}
+
+#[test]
+fn what_was_acknowledged_is_not_sent_again_by_the_clock() {
+    let mut world = World::new(Config {
+        retransmit_interval: Some(Duration::from_secs(10)),
+        retransmit_limit: 1,
+        sys_interval: None,
+        ..Config::default()
+    });
+    let (publisher, client) = pair(&mut world, Version::V3_1_1);
+    for _ in 0..20 {
+        world.publish_released(publisher, "t", "x");
+        world.pass(Duration::from_secs(6));
+        assert_eq!(world.drain(client).len(), 1);
+    }
+    world.pass(Duration::from_secs(1000));
+    world.expect_nothing(client);
+    assert!(!world.is_closed(client));
 }

@@ -506,3 +506,56 @@ fn nothing_is_left_of_sessions_that_have_expired() {
     world.pass(HOUR);
     assert_eq!(world.broker.next_deadline(), None, "nobody is waited for");
 }
+
+#[test]
+fn a_client_that_is_closed_for_not_reading_finds_its_messages_when_it_is_back() {
+    // A20, A24: the write time-out ends the connection, not the session.
+    for version in Version::ALL {
+        let mut world = World::new(Config {
+            outbox_limit: 3000,
+            ..quiet()
+        });
+        let publisher = world.connect(Version::V5, "publisher");
+        let client = world.connect_with(&wire::lasting(version, "a"));
+        world.subscribe(client, "t", 1);
+        world.take_only(client, 100);
+        let texts: Vec<String> = (0..20).map(|n| format!("{n}{}", "x".repeat(500))).collect();
+        for text in &texts {
+            assert_eq!(world.publish_acked(publisher, "t", text), 0);
+        }
+        world.pass(Duration::from_secs(30));
+        assert!(world.is_aborted(client));
+        let client = world.resume(&wire::lasting(version, "a"));
+        assert!(world.drain_texts(client) == texts);
+        assert_eq!(world.dropped(), 0);
+    }
+}
+
+#[test]
+fn a_connection_that_is_refused_touches_no_session() {
+    // [MQTT-3.1.4-2]: whoever is not let in neither takes over nor discards.
+    use wherry_core::packet::ReasonCode;
+    use wherry_core::permission::Grant;
+    use wherry_tests::scenario::Admission;
+    let mut world = World::default();
+    let client = world.connect_with(&wire::lasting(Version::V5, "a"));
+    world.subscribe(client, "t", 1);
+    world.hang_up(client);
+    world.admission = Admission::Later;
+    for clean in [true, false] {
+        let impostor = world.dial(Version::V5);
+        let connect = wire::lasting(Version::V5, "a").clean(clean);
+        world.send(impostor, connect.bytes());
+        world
+            .broker
+            .refuse(world.id(impostor), ReasonCode::NotAuthorized);
+        world.settle();
+        let connack = world.expect(impostor, kind::CONNACK).connack(Version::V5);
+        assert_eq!((connack.code, connack.session_present), (0x87, false));
+    }
+    world.admission = Admission::Everyone(Grant::unrestricted());
+    let publisher = world.connect(Version::V5, "publisher");
+    world.publish_acked(publisher, "t", "x");
+    let client = world.resume(&wire::lasting(Version::V5, "a"));
+    assert_eq!(world.drain_texts(client), ["x"]);
+}

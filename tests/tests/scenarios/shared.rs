@@ -337,6 +337,52 @@ fn a_member_whose_queue_is_full_is_passed_over() {
 }
 
 #[test]
+fn a_group_that_is_full_does_what_the_policy_says() {
+    use wherry_core::QueuePolicy;
+    for (queue_policy, reason, kept) in [
+        (QueuePolicy::Reject, 0x97, 0..4),
+        (QueuePolicy::DropNewest, 0, 0..4),
+        (QueuePolicy::DropOldest, 0, 2..6),
+    ] {
+        let config = Config {
+            queue_policy,
+            max_queued_messages: 2,
+            ..config(ShareStrategy::RoundRobin)
+        };
+        let (mut world, publisher, members) = group(config, 1, 2);
+        for member in &members {
+            world.hang_up(*member);
+        }
+        for n in 0..6 {
+            let said = world.publish_acked(publisher, "t/1", &n.to_string());
+            assert_eq!(said, if n < 4 { 0 } else { reason }, "{queue_policy:?} {n}");
+        }
+        let back: Vec<Client> = (0..2).map(|n| world.resume(&member(n))).collect();
+        assert_eq!(all(&mut world, &back), numbers(kept), "{queue_policy:?}");
+    }
+}
+
+#[test]
+fn a_group_that_may_not_see_a_topic_is_somebody_all_the_same() {
+    // As with a subscription of one's own: 0x10 says that nobody has subscribed.
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let rule = Rule {
+        effect: Effect::Deny,
+        access: Access::Receive,
+        filter: "secret/#".into(),
+    };
+    world.admission = Admission::Everyone(Grant::from_rules(vec![rule], Effect::Allow));
+    let plain = world.connect(Version::V5, "plain");
+    world.subscribe(plain, "#", 1);
+    assert_eq!(world.publish_acked(publisher, "secret/x", "x"), 0);
+    world.unsubscribe(plain, "#");
+    world.subscribe(plain, "$share/g/#", 1);
+    assert_eq!(world.publish_acked(publisher, "secret/x", "x"), 0);
+    world.expect_nothing(plain);
+}
+
+#[test]
 fn a_member_that_may_not_see_a_topic_is_passed_over() {
     // A14
     for strategy in STRATEGIES {
