@@ -231,7 +231,7 @@ pub fn receive_maximum_of_the_client(binary: &BinaryUnderTest) {
             .map(|n: u32| reader.expect_qos(qos, "narrow", n.to_string()))
             .collect();
         reader.ping();
-        // QoS 0 is not held up [MQTT-3.3.4-8].
+        // QoS 0 is not held up [MQTT-3.3.4-10].
         publisher.publish("zero", "x");
         reader.expect_publish("zero", "x", false);
         for n in 3..20 {

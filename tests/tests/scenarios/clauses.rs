@@ -134,14 +134,14 @@ fn a_will_is_published_once_and_a_client_that_comes_back_without_one_has_none() 
         world.hang_up(mortal);
         assert_eq!(world.messages(watcher).len(), 1);
         for _ in 0..2 {
-            let client = world.connect_with(&connect);
+            let client = world.resume(&connect);
             world.hang_up(client);
             world.expect_nothing(watcher);
         }
         // Nor does the will of the connection before come back where it was taken back.
-        let leaving = world.connect_with(&connect.clone().will(Will::new("will/a", "never")));
+        let leaving = world.resume(&connect.clone().will(Will::new("will/a", "never")));
         world.send(leaving, wire::disconnect(version, 0));
-        let client = world.connect_with(&connect);
+        let client = world.resume(&connect);
         world.hang_up(client);
         world.pass(Duration::from_secs(4000));
         world.expect_nothing(watcher);

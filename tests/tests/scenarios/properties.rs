@@ -312,3 +312,42 @@ fn what_is_not_available_is_said_and_refused() {
     let connect = wire::connect(Version::V5).client_id("b").will(will);
     assert_eq!(world.try_connect(&connect).1.code, 0x9a); // [MQTT-3.2.2-13]
 }
+
+/// What the broker says in each of the four acknowledgements to a client that takes packets of that
+/// size.
+fn words_in_acknowledgements(size: u32) -> Vec<Vec<(u8, Value)>> {
+    let mut world = World::default();
+    let connect = wire::connect(Version::V5)
+        .client_id("small")
+        .with(id::MAXIMUM_PACKET_SIZE, Value::Four(size));
+    let client = world.connect_with(&connect);
+    let mut words = Vec::new();
+    for (qos, kind) in [(1, kind::PUBACK), (2, kind::PUBREC)] {
+        world.publish_at(client, qos, 7, "$SYS/x", "x");
+        let ack = world.expect_ack(client, kind);
+        assert_eq!(ack.reason, 0x90);
+        words.push(ack.properties);
+    }
+    for (kind, answer) in [(kind::PUBREC, kind::PUBREL), (kind::PUBREL, kind::PUBCOMP)] {
+        world.ack(client, kind, 7);
+        let ack = world.expect_ack(client, answer);
+        assert_eq!(ack.reason, 0x92);
+        words.push(ack.properties);
+    }
+    words
+}
+
+#[test]
+fn words_that_make_an_acknowledgement_too_large_are_left_out() {
+    // [MQTT-3.4.2-2], [MQTT-3.5.2-2], [MQTT-3.6.2-2], [MQTT-3.7.2-2]: the codes come all the same.
+    assert_eq!(words_in_acknowledgements(16), vec![vec![]; 4]);
+}
+
+#[test]
+fn acknowledgements_carry_at_most_one_reason_string() {
+    // [MQTT-3.4.2-3], [MQTT-3.5.2-3], [MQTT-3.6.2-3], [MQTT-3.7.2-3]: no user properties.
+    for properties in words_in_acknowledgements(10_000) {
+        assert!(properties.len() <= 1);
+        assert!(properties.iter().all(|(id, _)| *id == id::REASON_STRING));
+    }
+}

@@ -131,7 +131,7 @@ fn a_qos_2_message_holds_its_place_until_it_is_complete_or_refused() {
 
 #[test]
 fn a_closed_window_holds_up_messages_and_nothing_else() {
-    // [MQTT-4.9.0-3], [MQTT-3.3.4-8]
+    // [MQTT-4.9.0-3], [MQTT-3.3.4-10]
     let connect = wire::connect(Version::V5)
         .client_id("a")
         .with(id::RECEIVE_MAXIMUM, Value::Two(1));
