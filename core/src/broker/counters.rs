@@ -68,6 +68,8 @@ counters! {
     dropped_expired,
     /// Deliveries of QoS 0 dropped because the receiver was absent.
     dropped_absent,
+    /// Messages that no member of a matching shared subscription could have.
+    dropped_no_member,
     /// Deliveries dropped or refused because the receiver's queue, or all together, were full.
     dropped_queue_full,
     /// Messages that waited for a session or were in flight to it when it ended.

@@ -54,6 +54,10 @@ impl Broker {
             return;
         };
         if session.incoming.release(packet_id) {
+            if let Some(connection) = self.connections.get_mut(id) {
+                // One held from an earlier connection makes room as well.
+                connection.unreleased = connection.unreleased.saturating_sub(1);
+            }
             // [MQTT-4.3.3-11]
             self.send(id, &Packet::PubComp(Ack::success(packet_id)));
         } else {

@@ -134,7 +134,7 @@ impl Broker {
         }
         // [MQTT-3.3.4-9] of the client's side. Before MQTT 5 there is no such limit.
         if version == ProtocolVersion::V5
-            && session.incoming.len() >= usize::from(self.config.receive_window.get())
+            && connection.unreleased >= self.config.receive_window.get()
         {
             if self.config.receive_maximum == Strictness::Strict {
                 return Err(Cause::Protocol(RECEIVE_MAXIMUM_EXCEEDED));
@@ -150,6 +150,9 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(from)
         {
             session.incoming.hold(packet_id);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.unreleased = connection.unreleased.saturating_add(1);
+            }
         }
         self.acknowledge(id, packet_id, publish.qos, reason);
         Ok(())

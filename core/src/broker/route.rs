@@ -251,7 +251,7 @@ impl Routing<'_, '_> {
             .chain(more.iter().map(|(_, identifier)| *identifier));
         // [MQTT-3.8.4-8]
         let qos = self.message.qos.min(subscription.qos);
-        if qos == QoS::AtMostOnce && !session.local {
+        if qos == QoS::AtMostOnce && !session.local && !session.outgoing.has_waiting_qos0() {
             let connection = session.connection;
             let head = Head::at_most_once(retain);
             match self
@@ -328,8 +328,15 @@ impl Routing<'_, '_> {
             Choice::Member(id, subscription) => self.hand_to(id, subscription, &[], group),
             Choice::Full => {
                 self.routed.matched += 1;
-                self.routed.refused += 1;
+                if self.post.config.queue_policy == QueuePolicy::Reject {
+                    self.routed.refused += 1;
+                }
                 self.post.out.counters.dropped_queue_full += 1;
+            }
+            // As with a single subscriber who may not have it: that is not to be told.
+            Choice::Nobody if looked > 0 => {
+                self.routed.matched += 1;
+                self.post.out.counters.dropped_no_member += 1;
             }
             Choice::Nobody => {}
         }
@@ -412,8 +419,8 @@ fn make_room(session: &mut Session, post: &mut Post<'_>, len: usize, is_new: boo
         if has_room(session, post, len, is_new) {
             return true;
         }
-        // What could never be held costs nobody else their place.
-        if post.config.queue_policy != QueuePolicy::DropOldest || len > post.config.max_queued_bytes
+        if post.config.queue_policy != QueuePolicy::DropOldest
+            || !would_help(session, post, len, is_new)
         {
             return false;
         }
@@ -423,6 +430,23 @@ fn make_room(session: &mut Session, post: &mut Post<'_>, len: usize, is_new: boo
         post.out.counters.dropped_queue_full += 1;
         post.out.release(oldest);
     }
+}
+
+/// Whether dropping what waits for this session could make room. Nobody loses their place to a
+/// message for which it is not enough.
+fn would_help(session: &Session, post: &Post<'_>, len: usize, is_new: bool) -> bool {
+    let outgoing = &session.outgoing;
+    let new = if is_new { len } else { 0 };
+    let excess = (post.out.held_bytes() + new).saturating_sub(post.config.max_queued_bytes_total);
+    // What others wait for as well stays held.
+    let frees = excess == 0
+        || (outgoing.waiting_bytes() >= excess
+            && outgoing
+                .front()
+                .is_some_and(|oldest| Arc::strong_count(&oldest.message) == 1));
+    outgoing.in_flight() < post.config.max_queued_messages
+        && outgoing.bytes() - outgoing.waiting_bytes() + len <= post.config.max_queued_bytes
+        && frees
 }
 
 /// Tells, once until it has caught up, that a client loses messages.

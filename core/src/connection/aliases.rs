@@ -37,20 +37,26 @@ impl AliasesFromClient {
     }
 }
 
+/// How many places a topic has to choose from.
+const WAYS: usize = 8;
+
 /// The aliases that were given to a client.
 ///
-/// A topic has one place where its alias can be, by its hash. Its first message sets the alias if
-/// the place is free. A topic that finds the place taken gets it only if the one that has it was not
-/// used since another one asked: so topics that come up again and again have aliases however many
-/// others come up once.
+/// The hash of a topic names a few places where its alias can be. Its first message sets the alias if
+/// one of them is free. If none is, every topic that asks moves a hand on by one place: one that was
+/// not used since the hand passed it last gives way. So topics that come up again and again have
+/// aliases however many others come up once.
 #[derive(Debug)]
 pub(crate) struct AliasesToClient {
     key: HashKey,
     places: Box<[Place]>,
+    /// For each set of places, the one that gives way next.
+    hands: Box<[u8]>,
 }
 
 #[derive(Debug, Default)]
 struct Place {
+    hash: u64,
     topic: Option<Box<str>>,
     used: bool,
 }
@@ -58,14 +64,10 @@ struct Place {
 impl AliasesToClient {
     /// So many aliases, at least one.
     pub(crate) fn new(key: HashKey, maximum: u16) -> Self {
-        let places = (0..maximum.max(1)).map(|_| Place::default()).collect();
-        Self { key, places }
-    }
-
-    fn place(&self, topic: &str) -> u16 {
-        let hash = self.key.hash_bytes(topic.as_bytes());
-        // There are at most 65,535 places.
-        u16::try_from(hash % self.places.len() as u64).unwrap_or(0)
+        let maximum = usize::from(maximum.max(1));
+        let places = (0..maximum).map(|_| Place::default()).collect();
+        let hands = alloc::vec![0; maximum.div_ceil(WAYS)].into_boxed_slice();
+        Self { key, places, hands }
     }
 
     /// What can be done for a message of this topic. If it is [`Alias::Set`] and the packet is sent,
@@ -74,30 +76,48 @@ impl AliasesToClient {
         if !(SHORTEST..=LONGEST).contains(&topic.len()) {
             return Alias::None;
         }
-        let number = self.place(topic);
-        let place = &mut self.places[usize::from(number)];
-        match &place.topic {
-            Some(known) if **known == *topic => {
-                place.used = true;
-                Alias::Use(number + 1)
-            }
-            Some(_) if place.used => {
-                place.used = false;
-                Alias::None
-            }
-            _ => Alias::Set(number + 1),
+        let hash = self.key.hash_bytes(topic.as_bytes());
+        let sets = self.hands.len();
+        let set = usize::try_from(hash % sets as u64).unwrap_or(0);
+        // All sets have nearly the same size.
+        let start = set * self.places.len() / sets;
+        let end = (set + 1) * self.places.len() / sets;
+        let ways = &mut self.places[start..end];
+        let is_it = |place: &Place| {
+            place.hash == hash && place.topic.as_deref().is_some_and(|known| known == topic)
+        };
+        if let Some(way) = ways.iter().position(is_it) {
+            ways[way].used = true;
+            return Alias::Use(number(start + way));
         }
+        if let Some(way) = ways.iter().position(|place| place.topic.is_none()) {
+            return Alias::Set(number(start + way));
+        }
+        let hand = &mut self.hands[set];
+        let way = usize::from(*hand) % ways.len();
+        if core::mem::take(&mut ways[way].used) {
+            *hand = hand.wrapping_add(1);
+            return Alias::None;
+        }
+        Alias::Set(number(start + way))
     }
 
     /// A packet is on its way that sets an alias.
     pub(crate) fn was_set(&mut self, alias: u16, topic: &str) {
+        let hash = self.key.hash_bytes(topic.as_bytes());
         if let Some(place) = self.places.get_mut(usize::from(alias).wrapping_sub(1)) {
             *place = Place {
+                hash,
                 topic: Some(topic.into()),
                 used: false,
             };
         }
     }
+}
+
+/// The alias at a place; there are at most 65,535.
+fn number(place: usize) -> u16 {
+    u16::try_from(place + 1).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -130,6 +150,33 @@ mod tests {
         }
         send(&mut aliases, "new");
         assert_eq!(send(&mut aliases, "new"), Alias::Use(1));
+    }
+
+    #[test]
+    fn as_many_topics_as_there_are_aliases_have_one() {
+        for count in 1..=8 {
+            let mut aliases = AliasesToClient::new(HashKey::from_seed(1), count);
+            for round in 0..3 {
+                for n in 0..count {
+                    let alias = send(&mut aliases, &alloc::format!("topic/{n}"));
+                    assert_eq!(matches!(alias, Alias::Use(_)), round > 0, "{count} {n}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_alias_is_within_the_maximum() {
+        for maximum in [1, 7, 9, 16, 17, 100] {
+            let mut aliases = AliasesToClient::new(HashKey::from_seed(1), maximum);
+            let mut seen = std::collections::BTreeSet::new();
+            for n in 0..2000 {
+                if let Alias::Set(alias) = send(&mut aliases, &alloc::format!("topic/{n}")) {
+                    seen.insert(alias);
+                }
+            }
+            assert!(seen.into_iter().eq(1..=maximum), "{maximum}");
+        }
     }
 
     #[test]

@@ -146,6 +146,9 @@ pub(crate) struct Connection {
     pub(crate) version: ProtocolVersion,
     /// How many messages of QoS 1 and 2 may be in flight to the client.
     pub(crate) window: u16,
+    /// How many messages of QoS 2 came on this connection and are not released: they fill our
+    /// Receive Maximum (section 4.9).
+    pub(crate) unreleased: u16,
     /// Whether the client wants to be told what is wrong in words (section 3.1.2.11.7).
     pub(crate) wants_words: bool,
     pub(crate) paused: Paused,
@@ -184,6 +187,7 @@ impl Connection {
             max_packet_size: u32::MAX,
             version: ProtocolVersion::V3_1_1,
             window: u16::MAX,
+            unreleased: 0,
             wants_words: true,
             paused: Paused::default(),
             send_raised: false,

@@ -19,10 +19,6 @@ pub(crate) struct Incoming {
 }
 
 impl Incoming {
-    pub(crate) fn len(&self) -> usize {
-        self.held.len()
-    }
-
     pub(crate) fn contains(&self, id: PacketId) -> bool {
         self.held.binary_search(&id.get()).is_ok()
     }

@@ -129,8 +129,12 @@ pub(crate) struct Outgoing {
     /// From the first number up to the second, messages are to be sent again on this connection.
     resend: (Sequence, Sequence),
     queue: VecDeque<Delivery>,
+    /// How many in the queue are of QoS 0.
+    waiting_qos0: usize,
     /// The bytes of all messages that are held here.
     bytes: usize,
+    /// The bytes of those that wait.
+    waiting_bytes: usize,
 }
 
 impl Outgoing {
@@ -142,6 +146,11 @@ impl Outgoing {
     /// How many exchanges are not over.
     pub(crate) fn in_flight(&self) -> usize {
         self.flight.len()
+    }
+
+    /// The bytes of those that wait.
+    pub(crate) fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes
     }
 
     /// How many wait.
@@ -166,9 +175,17 @@ impl Outgoing {
         self.in_window < u32::from(window)
     }
 
+    /// Whether messages of QoS 0 wait, which later ones must not overtake ([MQTT-4.6.0-5]).
+    #[inline]
+    pub(crate) fn has_waiting_qos0(&self) -> bool {
+        self.waiting_qos0 > 0
+    }
+
     /// Appends a message to the queue.
     pub(crate) fn enqueue(&mut self, delivery: Delivery) {
         self.bytes += delivery.message.len();
+        self.waiting_bytes += delivery.message.len();
+        self.waiting_qos0 += usize::from(delivery.qos == QoS::AtMostOnce);
         self.queue.push_back(delivery);
     }
 
@@ -181,6 +198,8 @@ impl Outgoing {
     pub(crate) fn dequeue(&mut self) -> Option<Delivery> {
         let delivery = self.queue.pop_front()?;
         self.bytes -= delivery.message.len();
+        self.waiting_bytes -= delivery.message.len();
+        self.waiting_qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         if self.queue.is_empty() && self.queue.capacity() > KEEP {
             self.queue = VecDeque::new();
         }
