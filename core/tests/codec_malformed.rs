@@ -65,6 +65,7 @@ fn a_wrong_first_byte_is_refused_at_once() {
         let alone = FixedHeader::parse(&[first_byte]);
         let flags_are_right = match first_byte >> 4 {
             0 => false,
+            1 => true, // MQTT 3.1 does not use them; the version is not known yet.
             3 => first_byte & 0b0110 != 0b0110 && first_byte & 0b1110 != 0b1000,
             // With DUP as MQTT 3.1 has it; the version is not known yet.
             6 | 8 | 10 => matches!(first_byte & 0x0f, 0b0010 | 0b1010),
@@ -181,7 +182,8 @@ fn a_refused_connect_is_answered_in_the_form_its_sender_reads() {
         ("00 04 'MQTT' 05 01", Some(V5)),
     ];
     for (body, reply) in cases {
-        let error = Connect::decode(&bytes(body)).expect_err(body);
+        let header = FixedHeader::parse(&[0x10, 0]).expect(body).expect(body);
+        let error = Connect::decode(&header, &bytes(body)).expect_err(body);
         assert_eq!(error.reply, reply, "{body}: {error}");
     }
 }

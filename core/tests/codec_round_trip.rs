@@ -129,7 +129,8 @@ proptest! {
         for name in ["MQTT", "MQIsdp"] {
             let length = [0, u8::try_from(name.len()).unwrap_or_default()];
             let body = [&length, name.as_bytes(), &[level], &rest].concat();
-            let _ = Connect::decode(&body);
+            let header = FixedHeader::parse(&[0x10, 0]).expect("valid").expect("complete");
+            let _ = Connect::decode(&header, &body);
         }
     }
 

@@ -78,7 +78,7 @@ pub struct Config {
     /// The longest client identifier, in bytes. Default 65,535.
     pub max_client_id_len: usize,
     /// How many levels a topic name or filter may have, at most
-    /// [`MAX_LEVELS`](crate::topic::MAX_LEVELS). Default 128.
+    /// [`MAX_LEVELS`](crate::topic::MAX_LEVELS). Default 256.
     pub max_topic_levels: usize,
     /// How many subscriptions one session may hold. Default 100,000.
     pub max_subscriptions: usize,
@@ -171,7 +171,7 @@ impl Default for Config {
             max_connect_size: 256 << 10,
             max_connections: 1_000_000,
             max_client_id_len: usize::from(u16::MAX),
-            max_topic_levels: 128,
+            max_topic_levels: 256,
             max_subscriptions: 100_000,
             max_subscription_bytes: 16 << 20,
             max_sessions: 1_000_000,

@@ -8,7 +8,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use super::{Action, Broker, Cause, Event, EventKind};
 use crate::connection::{AliasesToClient, ConnectionId, Handshake, Paused, Secret, Stage};
 use crate::packet::{
-    ConnAck, Connect, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode,
+    ConnAck, Connect, FixedHeader, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode,
 };
 use crate::permission::Grant;
 use crate::session::{Expiry, Session, Will};
@@ -19,9 +19,14 @@ const MAX_CHARS_V3_1: usize = 23;
 
 impl Broker {
     /// CONNECT came: everything that can be said without knowing who it is, is said here.
-    pub(super) fn connect(&mut self, id: ConnectionId, body: &[u8]) -> Result<(), Cause> {
+    pub(super) fn connect(
+        &mut self,
+        id: ConnectionId,
+        header: &FixedHeader,
+        body: &[u8],
+    ) -> Result<(), Cause> {
         self.out.counters.connect_received += 1;
-        let connect = match Connect::decode(body) {
+        let connect = match Connect::decode(header, body) {
             Ok(connect) => connect,
             Err(error) => {
                 // [MQTT-3.1.4-1] of 3.1.1: where no return code fits, none is sent.

@@ -169,7 +169,7 @@ impl Broker {
         let version = connection.version;
         let body = &packet[header.header_len..];
         match connection.stage {
-            Stage::AwaitingConnect => self.connect(id, body),
+            Stage::AwaitingConnect => self.connect(id, header, body),
             Stage::Open if header.packet_type == PacketType::Publish => {
                 let publish = Publish::decode(header, body, version, Sender::Client)
                     .map_err(Cause::Protocol)?;

@@ -212,7 +212,7 @@ impl Broker {
 
     /// A socket was opened by a client.
     pub fn open(&mut self, origin: Origin) -> Result<ConnectionId, TooManyConnections> {
-        if self.stopping || self.connections.len() >= self.config.max_connections {
+        if self.is_full() {
             self.out.counters.connections_over_limit += 1;
             return Err(TooManyConnections);
         }
@@ -220,6 +220,11 @@ impl Broker {
         let id = self.connections.insert(Connection::new(origin, self.now));
         self.set_timer(id);
         Ok(id)
+    }
+
+    /// Whether [`Broker::open`] would fail.
+    pub fn is_full(&self) -> bool {
+        self.stopping || self.connections.len() >= self.config.max_connections
     }
 
     /// The next thing to be done, if there is one.

@@ -5,7 +5,9 @@ use core::fmt;
 use super::place::{CONNECT, WILL};
 use super::reader::Reader;
 use super::writer::Sink;
-use super::{EncodeError, Properties, ProtocolError, ProtocolVersion, QoS, ReasonCode};
+use super::{
+    EncodeError, FixedHeader, Properties, ProtocolError, ProtocolVersion, QoS, ReasonCode,
+};
 
 /// The bit of the protocol level by which a bridge (of Mosquitto and others) says that it is one.
 const BRIDGE: u8 = 0x80;
@@ -71,13 +73,16 @@ pub struct ConnectError {
 
 impl<'a> Connect<'a> {
     /// Reads the body of a CONNECT.
-    pub fn decode(body: &'a [u8]) -> Result<Self, ConnectError> {
+    pub fn decode(header: &FixedHeader, body: &'a [u8]) -> Result<Self, ConnectError> {
         let mut reader = Reader::new(body);
         let (version, bridge) = read_version(&mut reader)?;
-        read_after_version(reader, version, bridge).map_err(|error| ConnectError {
-            error,
-            reply: Some(version),
-        })
+        header
+            .check_connect(version)
+            .and_then(|()| read_after_version(reader, version, bridge))
+            .map_err(|error| ConnectError {
+                error,
+                reply: Some(version),
+            })
     }
 
     pub(super) fn write<S: Sink>(&self, sink: &mut S) -> Result<(), EncodeError> {
@@ -201,7 +206,8 @@ fn read_after_version<'a>(
 /// Checks the connect flags; gives the will's QoS and RETAIN if there is a will.
 fn check_flags(flags: u8, version: ProtocolVersion) -> Result<Option<(QoS, bool)>, ProtocolError> {
     let malformed = |clause, what| Err(ProtocolError::malformed(clause, what));
-    if flags & RESERVED != 0 {
+    // MQTT 3.1 does not use that bit, nor says what it should be.
+    if flags & RESERVED != 0 && version != ProtocolVersion::V3_1 {
         return malformed("MQTT-3.1.2-3", "the reserved connect flag is set");
     }
     let before_v5 = version != ProtocolVersion::V5;

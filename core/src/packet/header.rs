@@ -110,8 +110,9 @@ impl FixedHeader {
     /// Reads the header at the start of `bytes`: `None` if more bytes are needed for that. What
     /// is wrong with the first byte is said as soon as it is there.
     ///
-    /// Two things wait until the version is known: whether there is an AUTH, and whether a PUBREL,
-    /// SUBSCRIBE or UNSUBSCRIBE may carry DUP, as in MQTT 3.1.
+    /// Three things wait until the version is known: whether there is an AUTH, whether a PUBREL,
+    /// SUBSCRIBE or UNSUBSCRIBE may carry DUP, as in MQTT 3.1, and whether a CONNECT may have flags,
+    /// which that version does not use.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ProtocolError> {
         let [first_byte, length_and_body @ ..] = bytes else {
@@ -144,8 +145,9 @@ impl FixedHeader {
         version: ProtocolVersion,
         sender: Sender,
     ) -> Result<(), ProtocolError> {
-        if self.packet_type == PacketType::Publish {
-            return Ok(());
+        // A CONNECT says its version itself.
+        if matches!(self.packet_type, PacketType::Publish | PacketType::Connect) {
+            return self.check_side(version, sender);
         }
         if self.packet_type == PacketType::Auth && version != ProtocolVersion::V5 {
             return Err(ProtocolError::malformed(
@@ -153,18 +155,32 @@ impl FixedHeader {
                 "packet type 15 is reserved before MQTT 5",
             ));
         }
-        if !self.packet_type.may_come_from(sender, version) {
-            return Err(ProtocolError::violation(
-                "2.1.2",
-                "this side may not send this packet",
-            ));
-        }
+        self.check_side(version, sender)?;
         let flags = match version {
             ProtocolVersion::V3_1 => self.flags & !DUP,
             ProtocolVersion::V3_1_1 | ProtocolVersion::V5 => self.flags,
         };
         if flags != self.packet_type.reserved_flags() {
             return Err(wrong_flags(self.packet_type));
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn check_side(&self, version: ProtocolVersion, sender: Sender) -> Result<(), ProtocolError> {
+        if self.packet_type.may_come_from(sender, version) {
+            return Ok(());
+        }
+        Err(ProtocolError::violation(
+            "2.1.2",
+            "this side may not send this packet",
+        ))
+    }
+
+    /// The flags of a CONNECT, once it has said its version: MQTT 3.1 does not use them.
+    pub(super) fn check_connect(&self, version: ProtocolVersion) -> Result<(), ProtocolError> {
+        if self.flags != PacketType::Connect.reserved_flags() && version != ProtocolVersion::V3_1 {
+            return Err(wrong_flags(PacketType::Connect));
         }
         Ok(())
     }
@@ -188,7 +204,7 @@ fn check_first_byte(first_byte: u8) -> Result<PacketType, ProtocolError> {
             3 => return Err(QOS_3),
             _ => {}
         }
-    } else {
+    } else if packet_type != PacketType::Connect {
         let reserved = packet_type.reserved_flags();
         if flags != reserved && (reserved == 0 || flags != reserved | DUP) {
             return Err(wrong_flags(packet_type));

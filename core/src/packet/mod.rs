@@ -106,7 +106,7 @@ impl<'a> Packet<'a> {
                 Self::PingResp
             }
             PacketType::Connect => {
-                Self::Connect(Connect::decode(body).map_err(|refused| refused.error)?)
+                Self::Connect(Connect::decode(header, body).map_err(|refused| refused.error)?)
             }
             PacketType::ConnAck => Self::ConnAck(ConnAck::decode(body, version)?),
             PacketType::Subscribe => Self::Subscribe(Subscribe::decode(body, version)?),

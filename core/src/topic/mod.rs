@@ -41,7 +41,7 @@ pub const MAX_BYTES: usize = 65_535;
 ///
 /// MQTT sets no limit. This one lets a match walk with a stack of fixed size, which no client can
 /// make grow.
-pub const MAX_LEVELS: usize = 128;
+pub const MAX_LEVELS: usize = 256;
 
 /// Why a string is not a topic name or not a topic filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

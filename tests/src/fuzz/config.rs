@@ -33,7 +33,7 @@ pub fn config(data: &[u8]) -> bool {
 fn assert_sound(settings: &Settings) {
     assert!(!settings.listen.is_empty(), "nowhere to listen");
     let broker = &settings.broker;
-    assert!((1..=128).contains(&broker.max_topic_levels));
+    assert!((1..=wherry_core::topic::MAX_LEVELS).contains(&broker.max_topic_levels));
     assert!((2..=268_435_460).contains(&broker.max_packet_size));
     assert!((64..=268_435_460).contains(&broker.max_connect_size));
     assert!((23..=65_535).contains(&broker.max_client_id_len));

@@ -241,12 +241,19 @@ pub fn second_connect_is_a_protocol_error(binary: &BinaryUnderTest) {
     assert_eq!(broker.stop().counter("ended_protocol_error"), 6);
 }
 
-/// The reserved bit of the connect flags must be 0 [MQTT-3.1.2-3].
+/// The reserved bit of the connect flags must be 0 [MQTT-3.1.2-3]; MQTT 3.1 does not use it.
 pub fn reserved_connect_flag_is_malformed(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
         let connect = wire::connect(version).client_id("reserved");
-        expect_malformed(&broker, &connect, connect.flags() | 1);
+        let flags = connect.flags() | 1;
+        if version == Version::V3_1 {
+            let mut client = Client::dial(&broker, version);
+            client.send(connect.bytes_with(version.protocol_name(), version.level(), flags));
+            client.expect_connack(0);
+        } else {
+            expect_malformed(&broker, &connect, flags);
+        }
     }
 }
 

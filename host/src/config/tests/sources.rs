@@ -157,17 +157,17 @@ fn what_is_wrong_with_a_variable_is_told() {
         (
             "WHERRY_LIMITS_MAX_TOPIC_LEVELS",
             "0",
-            "\"0\" is out of range. It takes a whole number from 1 to 128.",
+            "\"0\" is out of range. It takes a whole number from 1 to 256.",
         ),
         (
             "WHERRY_LIMITS_MAX_TOPIC_LEVELS",
             "-1",
-            "\"-1\" is out of range. It takes a whole number from 1 to 128.",
+            "\"-1\" is out of range. It takes a whole number from 1 to 256.",
         ),
         (
             "WHERRY_LIMITS_MAX_TOPIC_LEVELS",
             "+1",
-            "\"+1\" is not a whole number. It takes a whole number from 1 to 128.",
+            "\"+1\" is not a whole number. It takes a whole number from 1 to 256.",
         ),
         (
             "WHERRY_LIMITS_QUEUE_QOS0",

@@ -170,8 +170,8 @@ const ROWS: &[Row<'static>] = &[
     (
         "limits.max_topic_levels",
         |settings| settings.broker.max_topic_levels as u128,
-        &[("1", 1), ("128", 128)],
-        &["0", "129", "\"5\""],
+        &[("1", 1), ("256", 256)],
+        &["0", "257", "\"5\""],
     ),
     (
         "limits.max_subscriptions",
@@ -454,12 +454,12 @@ fn every_key_is_in_this_test() {
 fn messages_say_the_range_and_give_an_example() {
     for (line, message) in [
         (
-            "limits.max_topic_levels = 129",
-            "129 is out of range. It takes a whole number from 1 to 128.",
+            "limits.max_topic_levels = 257",
+            "257 is out of range. It takes a whole number from 1 to 256.",
         ),
         (
             "limits.max_topic_levels = \"12\"",
-            "\"12\" is text; leave out the quotes. It takes a whole number from 1 to 128.",
+            "\"12\" is text; leave out the quotes. It takes a whole number from 1 to 256.",
         ),
         (
             "limits.max_packet_size = 1",
