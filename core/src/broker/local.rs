@@ -139,7 +139,7 @@ impl Broker {
         };
         self.out.counters.publish_received += 1;
         let reason = self
-            .accept(client.0, &message)
+            .accept(client.0, SessionId::default(), &message)
             .unwrap_or_else(|reason| reason);
         self.properties = properties;
         reason

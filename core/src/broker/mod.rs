@@ -19,6 +19,7 @@ mod lifetime;
 mod local;
 mod outlet;
 mod publish;
+mod room;
 mod route;
 mod serve;
 mod subscribe;

@@ -111,7 +111,7 @@ impl Broker {
         };
         let (from, version) = (connection.session, connection.version);
         let Some(packet_id) = publish.packet_id else {
-            if let Err(reason) = self.accept(from, message) {
+            if let Err(reason) = self.accept(from, SessionId::default(), message) {
                 self.tell_refused(id, message.topic, reason);
             }
             return Ok(());
@@ -141,7 +141,8 @@ impl Broker {
             }
             self.let_pass(id);
         }
-        let reason = self.accept(from, message).unwrap_or_else(|reason| {
+        // What of it comes back to the client follows the acknowledgement, as clients expect.
+        let reason = self.accept(from, from, message).unwrap_or_else(|reason| {
             self.tell_refused(id, message.topic, reason);
             reason
         });
@@ -155,6 +156,7 @@ impl Broker {
             }
         }
         self.acknowledge(id, packet_id, publish.qos, reason);
+        self.route_to_publisher(from, message);
         Ok(())
     }
 
@@ -190,12 +192,14 @@ impl Broker {
     }
 
     /// Takes a message from a client, if the client may publish it: it is retained, if that is asked
-    /// for, and goes to those who subscribed. Returns what the client is to be told; it is an error
+    /// for, and goes to those who subscribed, to the session `after` by
+    /// [`Broker::route_to_publisher`]. Returns what the client is to be told; it is an error
     /// if the log should say so too.
     #[inline]
     pub(super) fn accept(
         &mut self,
         from: SessionId,
+        after: SessionId,
         message: &Message<'_>,
     ) -> Result<ReasonCode, ReasonCode> {
         let Some(session) = self.sessions.get(from) else {
@@ -217,11 +221,11 @@ impl Broker {
             let properties = owned_properties(&among);
             let expiry = message.expiry.or(among.message_expiry_interval());
             if !self.retain(message, &properties, expiry) {
-                self.route(from, message);
+                self.route_to_others(from, after, message);
                 return Err(ReasonCode::QuotaExceeded);
             }
         }
-        Ok(self.route(from, message).reason())
+        Ok(self.route_to_others(from, after, message).reason())
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may.

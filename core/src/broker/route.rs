@@ -5,9 +5,10 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
-use super::config::{Config, QueuePolicy};
+use super::config::QueuePolicy;
 use super::deliver::{Post, Put};
 use super::outlet::Outlet;
+use super::room::{has_room, make_room, standing};
 use super::{Broker, Event, EventKind};
 use crate::connection::ConnectionId;
 use crate::message::{Encoder, Head, Kept, Message};
@@ -23,6 +24,8 @@ pub(super) struct Scratch {
     /// Subscription identifiers beyond the first of a target, with the target's place.
     identifiers: Vec<(u32, u32)>,
     groups: Vec<GroupId>,
+    /// What the publisher itself is to get of its message, once it has its acknowledgement.
+    own: Vec<Own>,
     /// Counts messages that matched several filters.
     merges: u64,
 }
@@ -32,6 +35,15 @@ pub(super) struct Scratch {
 struct Target {
     session: SessionId,
     subscription: Subscription,
+}
+
+/// A way by which a message comes back to its publisher.
+#[derive(Debug)]
+struct Own {
+    subscription: Subscription,
+    /// Subscription identifiers beyond the first, each with a number of no meaning here.
+    more: Vec<(u32, u32)>,
+    group: GroupId,
 }
 
 /// What became of a message.
@@ -59,6 +71,17 @@ impl Routed {
 impl Broker {
     /// Hands a message to all who subscribed to its topic.
     pub(super) fn route(&mut self, from: SessionId, message: &Message<'_>) -> Routed {
+        self.route_to_others(from, SessionId::default(), message)
+    }
+
+    /// Hands a message to all who subscribed to its topic, but for the session `after`, which gets it
+    /// by [`Broker::route_to_publisher`] afterwards.
+    pub(super) fn route_to_others(
+        &mut self,
+        from: SessionId,
+        after: SessionId,
+        message: &Message<'_>,
+    ) -> Routed {
         let Self {
             filters,
             shares,
@@ -75,20 +98,23 @@ impl Broker {
             targets,
             identifiers,
             groups,
+            own,
             merges,
         } = scratch;
+        own.clear();
+        let mut own_filters = 0;
         let mut only: Option<&[(SessionId, Subscription)]> = None;
         let mut several = false;
         *work += filters.for_each_match(message.topic, |_, subscribers| {
-            if several {
-                merge(sessions, targets, identifiers, *merges, subscribers, from);
-            } else if let Some(first) = only {
+            if let Some(first) = only.take() {
                 several = true;
                 *merges += 1;
                 targets.clear();
                 identifiers.clear();
-                merge(sessions, targets, identifiers, *merges, first, from);
-                merge(sessions, targets, identifiers, *merges, subscribers, from);
+                own_filters += merge(sessions, targets, identifiers, *merges, first, from);
+            }
+            if several {
+                own_filters += merge(sessions, targets, identifiers, *merges, subscribers, from);
             } else {
                 only = Some(subscribers);
             }
@@ -107,6 +133,8 @@ impl Broker {
                 out,
                 config,
             },
+            after,
+            own: Some(own),
             routed: Routed::default(),
         };
         if several {
@@ -126,7 +154,9 @@ impl Broker {
         } else {
             for &(session, subscription) in only.unwrap_or_default() {
                 // [MQTT-3.8.3-3]
-                if !(subscription.no_local && session == from) {
+                if subscription.no_local && session == from {
+                    own_filters += 1;
+                } else {
                     routing.hand_to(session, subscription, &[], GroupId::default());
                 }
             }
@@ -134,11 +164,40 @@ impl Broker {
         for group in groups.iter() {
             *work += routing.hand_to_group(shares, *group);
         }
-        let routed = routing.finish();
+        let mut routed = routing.finish();
+        // Its publisher has subscribed, and does not want it.
+        routed.matched += own_filters;
         if routed.matched == 0 {
             out.counters.publish_without_subscriber += 1;
         }
         routed
+    }
+
+    /// Hands a message that [`Broker::route_to_others`] held back to the session that published it.
+    pub(super) fn route_to_publisher(&mut self, session: SessionId, message: &Message<'_>) {
+        if self.scratch.own.is_empty() {
+            return;
+        }
+        let mut own = core::mem::take(&mut self.scratch.own);
+        let mut routing = Routing {
+            message,
+            encoder: Encoder::new(message, &mut self.scratch.encoded),
+            kept: None,
+            sessions: &mut self.sessions,
+            post: Post {
+                connections: &mut self.connections,
+                out: &mut self.out,
+                config: &self.config,
+            },
+            after: SessionId::default(),
+            own: None,
+            routed: Routed::default(),
+        };
+        for own in own.drain(..) {
+            routing.hand_to(session, own.subscription, &own.more, own.group);
+        }
+        routing.finish();
+        self.scratch.own = own;
     }
 
     /// Hands a message of a member of a shared subscription whose session has ended to another one
@@ -168,6 +227,8 @@ impl Broker {
                 out,
                 config,
             },
+            after: SessionId::default(),
+            own: None,
             routed: Routed::default(),
         };
         *work += routing.hand_to_group(shares, group);
@@ -177,7 +238,8 @@ impl Broker {
 }
 
 /// Adds the subscribers of one filter to the targets, each session once: with the highest QoS
-/// ([MQTT-3.3.4-2]), and all its subscription identifiers ([MQTT-3.3.4-4]).
+/// ([MQTT-3.3.4-2]), and all its subscription identifiers ([MQTT-3.3.4-4]). Returns how many do not
+/// want what they publish themselves.
 fn merge(
     sessions: &mut SlotMap<SessionId, Session>,
     targets: &mut Vec<Target>,
@@ -185,9 +247,12 @@ fn merge(
     number: u64,
     subscribers: &[(SessionId, Subscription)],
     from: SessionId,
-) {
+) -> usize {
+    let mut not_local = 0;
     for &(id, subscription) in subscribers {
+        // [MQTT-3.8.3-3]
         if subscription.no_local && id == from {
+            not_local += 1;
             continue;
         }
         let Some(session) = sessions.get_mut(id) else {
@@ -213,6 +278,7 @@ fn merge(
             identifiers.push((place, subscription.identifier));
         }
     }
+    not_local
 }
 
 /// One message on its way to several receivers.
@@ -223,6 +289,9 @@ struct Routing<'m, 'b> {
     kept: Option<Arc<Kept>>,
     sessions: &'b mut SlotMap<SessionId, Session>,
     post: Post<'b>,
+    /// The session that gets the message later, and what it gets then.
+    after: SessionId,
+    own: Option<&'b mut Vec<Own>>,
     routed: Routed,
 }
 
@@ -239,6 +308,17 @@ impl Routing<'_, '_> {
             return;
         };
         self.routed.matched += 1;
+        if id == self.after
+            && let Some(own) = &mut self.own
+            && has_room(session, &self.post, self.message.len(), self.kept.is_none())
+        {
+            own.push(Own {
+                subscription,
+                more: more.into(),
+                group,
+            });
+            return;
+        }
         if !session.grant.may_receive(self.message.topic) {
             self.post.out.counters.dropped_not_permitted += 1;
             return;
@@ -351,39 +431,6 @@ impl Routing<'_, '_> {
     }
 }
 
-/// How able a member of a shared subscription is to take a message.
-fn standing(
-    session: &Session,
-    post: &Post<'_>,
-    topic: &str,
-    qos: QoS,
-    (len, is_new): (usize, bool),
-) -> Standing {
-    if !session.grant.may_receive(topic) {
-        return Standing::Unable;
-    }
-    let connection = session.connection;
-    let is_here = session.local || post.connections.contains_key(connection);
-    if qos > QoS::AtMostOnce || session.local {
-        let policy = post.config.queue_policy;
-        if policy != QueuePolicy::DropOldest && !has_room(session, post, len, is_new) {
-            return Standing::Full;
-        }
-    } else if !is_here && !post.config.queue_qos0 {
-        return Standing::Unable;
-    }
-    let is_free = session.local
-        || (post.has_room(connection)
-            && (qos == QoS::AtMostOnce
-                || (session.outgoing.is_idle()
-                    && session.outgoing.has_window(post.window(connection)))));
-    match (is_here, is_free) {
-        (false, _) => Standing::Absent,
-        (true, false) => Standing::Busy,
-        (true, true) => Standing::Ready,
-    }
-}
-
 /// The message, kept from the first time on that somebody has to hold it.
 fn keep(
     kept: &mut Option<Arc<Kept>>,
@@ -397,56 +444,6 @@ fn keep(
         kept
     });
     Arc::clone(kept)
-}
-
-/// Whether a session may hold another message of that many bytes.
-fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: bool) -> bool {
-    let Config {
-        max_queued_messages,
-        max_queued_bytes,
-        max_queued_bytes_total,
-        ..
-    } = post.config;
-    let total = post.out.held_bytes() + if is_new { len } else { 0 };
-    session.outgoing.len() < *max_queued_messages
-        && session.outgoing.bytes() + len <= *max_queued_bytes
-        && total <= *max_queued_bytes_total
-}
-
-/// Makes room for a message, as the policy allows; false if there is none.
-fn make_room(session: &mut Session, post: &mut Post<'_>, len: usize, is_new: bool) -> bool {
-    loop {
-        if has_room(session, post, len, is_new) {
-            return true;
-        }
-        if post.config.queue_policy != QueuePolicy::DropOldest
-            || !would_help(session, post, len, is_new)
-        {
-            return false;
-        }
-        let Some(oldest) = session.outgoing.dequeue() else {
-            return false;
-        };
-        post.out.counters.dropped_queue_full += 1;
-        post.out.release(oldest);
-    }
-}
-
-/// Whether dropping what waits for this session could make room. Nobody loses their place to a
-/// message for which it is not enough.
-fn would_help(session: &Session, post: &Post<'_>, len: usize, is_new: bool) -> bool {
-    let outgoing = &session.outgoing;
-    let new = if is_new { len } else { 0 };
-    let excess = (post.out.held_bytes() + new).saturating_sub(post.config.max_queued_bytes_total);
-    // What others wait for as well stays held.
-    let frees = excess == 0
-        || (outgoing.waiting_bytes() >= excess
-            && outgoing
-                .front()
-                .is_some_and(|oldest| Arc::strong_count(&oldest.message) == 1));
-    outgoing.in_flight() < post.config.max_queued_messages
-        && outgoing.bytes() - outgoing.waiting_bytes() + len <= post.config.max_queued_bytes
-        && frees
 }
 
 /// Tells, once until it has caught up, that a client loses messages.

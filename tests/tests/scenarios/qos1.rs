@@ -77,13 +77,35 @@ fn a_publisher_is_answered_under_its_own_identifier_whoever_listens() {
 }
 
 #[test]
-fn who_hears_only_itself_and_does_not_want_to_is_nobody() {
-    // No Local: the one subscription that matches does not take it.
+fn who_does_not_want_to_hear_itself_is_a_subscriber_all_the_same() {
+    // No Local: a subscription matches, though it does not take the message.
     let mut world = World::default();
     let client = world.connect(Version::V5, "a");
-    world.subscribe(client, "t", 0x04 | 1);
-    assert_eq!(world.publish_acked(client, "t", "x"), 0x10);
-    world.expect_nothing(client);
+    for filters in [&["t"][..], &["t", "+"]] {
+        for filter in filters {
+            world.subscribe(client, filter, 0x04 | 1);
+        }
+        assert_eq!(world.publish_acked(client, "t", "x"), 0);
+        world.expect_nothing(client);
+    }
+    assert_eq!(world.publish_acked(client, "t/u", "x"), 0x10);
+}
+
+#[test]
+fn a_publisher_has_its_acknowledgement_before_its_own_message() {
+    for version in Version::ALL {
+        for (qos, answer) in [(1, kind::PUBACK), (2, kind::PUBREC)] {
+            let mut world = World::default();
+            let client = world.connect(version, "a");
+            world.subscribe(client, "t", qos);
+            world.subscribe(client, "+", 0);
+            world.subscribe(client, "$share/g/t", qos);
+            world.send(client, wire::publish(version, "t", "x").qos(qos, 7).bytes());
+            world.expect(client, answer);
+            assert_eq!(world.messages(client).len(), 2, "one by the group");
+            world.expect_nothing(client);
+        }
+    }
 }
 
 #[test]
