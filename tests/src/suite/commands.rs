@@ -71,12 +71,12 @@ pub fn mistakes_are_told_and_nothing_is_started(binary: &BinaryUnderTest) {
     let path = file(
         binary,
         "bad.toml",
-        "[limits]\n\nmax_conections = 5\nmax_topic_levels = 129\n",
+        "[limits]\n\nmax_conections = 5\nmax_topic_levels = 257\n",
     );
     let told = format!(
         "{path}:3: limits.max_conections: unknown key. Did you mean `max_connections`?\n\
-         {path}:4: limits.max_topic_levels: 129 is out of range. It takes a whole number from 1 \
-         to 128.\n\
+         {path}:4: limits.max_topic_levels: 257 is out of range. It takes a whole number from 1 \
+         to 256.\n\
          WHERRY_LOG_LEVLE: unknown variable. Did you mean WHERRY_LOG_LEVEL?\n"
     );
     for arguments in [vec!["check", "-c", &path], vec!["-c", &path, "-p", "0"]] {

@@ -16,7 +16,7 @@ pub fn a8_deep_topics_and_filters(binary: &BinaryUnderTest) {
     let deep = [
         "/".repeat(65_000),
         "a/".repeat(10_000),
-        "/".repeat(128),
+        "/".repeat(256),
         "/".repeat(65_535),
     ];
     for version in versions() {
@@ -51,12 +51,12 @@ pub fn a8_deep_topics_and_filters(binary: &BinaryUnderTest) {
     // As deep as may be: a hundred wildcard filters against the topics that meet most of them.
     let mut client = Client::connect(arena.broker(), Version::V5, "deep");
     for n in 0..100 {
-        let levels: Vec<&str> = (0..127)
+        let levels: Vec<&str> = (0..255)
             .map(|l| if (l + n) % 3 == 0 { "+" } else { "a" })
             .collect();
         client.subscribe(&format!("{}/#", levels.join("/")));
     }
-    let topic = vec!["a"; 128].join("/");
+    let topic = vec!["a"; 256].join("/");
     let start = Instant::now();
     for _ in 0..100 {
         client.publish(&topic, "x");
