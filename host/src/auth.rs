@@ -1,5 +1,6 @@
 //! Who may come in.
 
+use std::fmt;
 use std::sync::Arc;
 
 use wherry_core::Credentials;
@@ -10,18 +11,54 @@ use wherry_core::permission::Grant;
 use crate::mailbox::{Mail, Mailbox};
 
 /// The outcome of a check.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub enum Decision {
-    /// Come in, and do what the grant says.
-    Admit(Grant),
+    /// Come in, or stay, and do what the grant says.
+    Admit {
+        /// What the client may do.
+        grant: Grant,
+        /// The last word of an enhanced authentication to the client, if the method has one.
+        data: Option<Box<[u8]>>,
+    },
+    /// Tell me more: one step of an enhanced authentication. Only for clients whose
+    /// [`Credentials::method`] is there; others are refused by it.
+    Challenge {
+        /// What the client is asked, if the method has words for it.
+        data: Option<Box<[u8]>>,
+        /// Who examines the answer. What has to be known for that, it keeps; it is dropped if the
+        /// client goes without an answer.
+        next: Arc<dyn Authenticate>,
+    },
     /// Stay out: this is what the client is told.
     Refuse(ReasonCode),
 }
 
-/// Checks credentials.
+impl Decision {
+    /// Come in, and do what the grant says.
+    pub fn admit(grant: Grant) -> Self {
+        Self::Admit { grant, data: None }
+    }
+}
+
+impl fmt::Debug for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What method and client say to each other is nobody else's business.
+        match self {
+            Self::Admit { grant, .. } => f.debug_tuple("Admit").field(grant).finish(),
+            Self::Challenge { .. } => f.write_str("Challenge"),
+            Self::Refuse(reason) => f.debug_tuple("Refuse").field(reason).finish(),
+        }
+    }
+}
+
+/// Checks credentials: those of clients that want to come in, and of clients that are in and
+/// authenticate again.
 ///
 /// It is called on the shard's thread and must not block: what takes time is asked for with
 /// [`Inquiry::later`] and answered from elsewhere.
+///
+/// Clients of MQTT 5 may name a method of enhanced authentication. Whoever does not know it refuses
+/// with [`ReasonCode::BadAuthenticationMethod`]; there is no method that every broker knows.
 pub trait Authenticate: Send + Sync {
     /// Checks `credentials` and answers at once, with [`Answer::now`], or later.
     fn authenticate(&self, credentials: &Credentials<'_>, inquiry: Inquiry<'_>) -> Answer;
@@ -87,13 +124,16 @@ impl Drop for Reply {
     }
 }
 
-/// Everybody is welcome to everything.
+/// Everybody is welcome to everything, but for those who want to be asked for proof by a method.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllowAll;
 
 impl Authenticate for AllowAll {
-    fn authenticate(&self, _: &Credentials<'_>, _: Inquiry<'_>) -> Answer {
-        Answer::now(Decision::Admit(Grant::unrestricted()))
+    fn authenticate(&self, credentials: &Credentials<'_>, _: Inquiry<'_>) -> Answer {
+        Answer::now(match credentials.method {
+            None => Decision::admit(Grant::unrestricted()),
+            Some(_) => Decision::Refuse(ReasonCode::BadAuthenticationMethod), // [MQTT-4.12.0-1]
+        })
     }
 }
 
@@ -130,9 +170,12 @@ mod tests {
             mailbox: &mailbox,
         };
         let (reply, _) = inquiry.later();
-        reply.send(Decision::Admit(Grant::unrestricted()));
+        reply.send(Decision::admit(Grant::unrestricted()));
         let mut mail = Vec::new();
         mailbox.take(&mut mail);
-        assert!(matches!(mail[..], [Mail::Decided(_, Decision::Admit(_))]));
+        assert!(matches!(
+            mail[..],
+            [Mail::Decided(_, Decision::Admit { .. })]
+        ));
     }
 }

@@ -78,6 +78,7 @@ impl EventLog {
                     (false, false) => "asking for a session that is not there",
                 },
             ),
+            EventKind::Reauthenticated => line!(info, event, {}, "{who} has authenticated again"),
             EventKind::Disconnected { admitted, cause } => self.ended(event, *admitted, cause),
             EventKind::PublishRefused { topic, reason } => self.limited(|| {
                 line!(
@@ -172,6 +173,7 @@ fn is_ordinary(cause: &Cause) -> bool {
         | Cause::AnswerTooLarge
         | Cause::Topic(_)
         | Cause::ConnectTimeout
+        | Cause::ChallengeTimeout
         | Cause::WriteTimeout
         | Cause::Unacknowledged
         | Cause::Refused(_)

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
+use wherry_core::packet::ReasonCode;
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
@@ -43,7 +44,7 @@ struct Socket {
 /// What becomes of credentials.
 #[derive(Clone, Debug)]
 pub enum Admission {
-    /// All are good, and give this grant.
+    /// All are good, and give this grant; there is no method of enhanced authentication.
     Everyone(Grant),
     /// The scenario answers by calling the broker.
     Later,
@@ -302,7 +303,11 @@ impl World {
             }
             Action::Authenticate(id) => {
                 if let Admission::Everyone(grant) = &self.admission {
-                    self.broker.admit(id, grant.clone());
+                    let credentials = self.broker.credentials(id);
+                    match credentials.and_then(|credentials| credentials.method) {
+                        None => self.broker.admit(id, grant.clone()),
+                        Some(_) => self.broker.refuse(id, ReasonCode::BadAuthenticationMethod),
+                    }
                 }
             }
             Action::Deliver(client) => self.deliveries.push(client),

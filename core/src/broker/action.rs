@@ -26,8 +26,10 @@ pub enum Action {
     /// Read from this connection again.
     Resume(ConnectionId),
     /// Check the credentials that [`Broker::credentials`](super::Broker::credentials) shows, however
-    /// slowly, and answer with [`Broker::admit`](super::Broker::admit) or
-    /// [`Broker::refuse`](super::Broker::refuse).
+    /// slowly, and answer with [`Broker::admit`](super::Broker::admit),
+    /// [`Broker::refuse`](super::Broker::refuse), or, in an enhanced authentication,
+    /// [`Broker::challenge`](super::Broker::challenge): then it is raised again for what the client
+    /// answers. It is also raised when a client that is in authenticates again.
     Authenticate(ConnectionId),
     /// Messages wait for a client inside the process: take them with
     /// [`Broker::next_message`](super::Broker::next_message). Raised once until there are none left.

@@ -61,6 +61,8 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long the credentials of one client may be under examination. Default 30 s.
     pub authenticate_timeout: Duration,
+    /// How often a client may be challenged in one exchange of enhanced authentication. Default 16.
+    pub max_auth_rounds: u32,
     /// How long a peer may leave its waiting outbox untouched. Default 30 s.
     pub write_timeout: Duration,
     /// How long a closed connection may linger until its last words are read. Default 5 s.
@@ -164,6 +166,7 @@ impl Default for Config {
         Self {
             connect_timeout: Duration::from_secs(10),
             authenticate_timeout: Duration::from_secs(30),
+            max_auth_rounds: 16,
             write_timeout: Duration::from_secs(30),
             close_timeout: Duration::from_secs(5),
             max_keep_alive: None,

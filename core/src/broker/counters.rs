@@ -124,6 +124,8 @@ counters! {
     ended_topic_invalid,
     /// Ends because CONNECT did not come in time.
     ended_connect_timeout,
+    /// Ends because a challenge was not answered in time.
+    ended_challenge_timeout,
     /// Ends by the keep-alive.
     ended_keep_alive_timeout,
     /// Ends because the peer took none of the bytes that waited for it.
@@ -174,6 +176,7 @@ impl Counters {
             }
             Cause::Topic(_) => &mut self.ended_topic_invalid,
             Cause::ConnectTimeout => &mut self.ended_connect_timeout,
+            Cause::ChallengeTimeout => &mut self.ended_challenge_timeout,
             Cause::KeepAliveTimeout => &mut self.ended_keep_alive_timeout,
             Cause::WriteTimeout => &mut self.ended_write_timeout,
             Cause::Unacknowledged => &mut self.ended_unacknowledged,

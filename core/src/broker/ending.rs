@@ -61,6 +61,17 @@ impl Broker {
         self.leave_session(session);
     }
 
+    /// Ends a connection for what its client sent, or left unsent. One that may not come in yet hears
+    /// it in CONNACK ([MQTT-4.12.0-4]).
+    pub(super) fn break_off(&mut self, id: ConnectionId, cause: Cause) {
+        let connection = self.connections.get(id);
+        let waits = connection.is_some_and(|it| matches!(it.stage, Stage::Authenticating(_)));
+        if waits && let Some(reason) = cause.reason_code() {
+            self.refuse_connect(id, reason, cause.words());
+        }
+        self.end(id, cause);
+    }
+
     /// Ends a connection without a word: its peer does not listen.
     pub(super) fn abort(&mut self, id: ConnectionId, cause: Cause) {
         let session = self.leave(id, cause);
@@ -92,6 +103,7 @@ impl Broker {
         let stage = core::mem::replace(&mut connection.stage, Stage::Closing);
         connection.since = self.now;
         connection.input = Input::new();
+        connection.authentication = None;
         connection.paused = crate::connection::Paused::default();
         let (client_id, session) = match stage {
             Stage::Closing => return None,

@@ -37,6 +37,8 @@ pub enum EventKind {
         /// The keep-alive in force, in seconds; 0 is none.
         keep_alive: u16,
     },
+    /// A client that is in has shown again who it is; what it may do is what it was granted now.
+    Reauthenticated,
     /// The connection is over, or was never let in.
     Disconnected {
         /// Whether it had been admitted.
@@ -91,6 +93,8 @@ pub enum Cause {
     Topic(TopicError),
     /// No complete CONNECT in time.
     ConnectTimeout,
+    /// A challenge of an enhanced authentication was not answered in time.
+    ChallengeTimeout,
     /// Nothing was heard for one and a half times the keep-alive.
     KeepAliveTimeout,
     /// The peer took no byte of a waiting outbox in time.
@@ -118,6 +122,7 @@ impl Cause {
             Self::PacketTooLarge { .. } | Self::AnswerTooLarge => ReasonCode::PacketTooLarge,
             Self::Topic(_) => ReasonCode::TopicNameInvalid,
             Self::ConnectTimeout | Self::WriteTimeout => ReasonCode::MaximumConnectTime,
+            Self::ChallengeTimeout => ReasonCode::NotAuthorized,
             Self::KeepAliveTimeout => ReasonCode::KeepAliveTimeout,
             Self::Unacknowledged => ReasonCode::UnspecifiedError,
             Self::TakenOver => ReasonCode::SessionTakenOver,
@@ -136,6 +141,7 @@ impl Cause {
             Self::Protocol(error) => error.what,
             Self::AnswerTooLarge => "answer is larger than the client's Maximum Packet Size",
             Self::ConnectTimeout => "no complete CONNECT in time",
+            Self::ChallengeTimeout => "no answer to a challenge in time",
             Self::KeepAliveTimeout => "nothing heard within the keep-alive",
             Self::WriteTimeout => "took no byte of what waits for it in time",
             Self::Unacknowledged => "left a message unacknowledged however often it was sent",
@@ -174,6 +180,7 @@ impl fmt::Display for Cause {
             Self::NotSupported(reason) => write!(f, "not offered here: {reason}"),
             Self::AnswerTooLarge
             | Self::ConnectTimeout
+            | Self::ChallengeTimeout
             | Self::KeepAliveTimeout
             | Self::WriteTimeout
             | Self::Unacknowledged

@@ -5,13 +5,16 @@ use alloc::format;
 use alloc::sync::Arc;
 use core::num::{NonZeroU16, NonZeroU32};
 
+use super::authentication::proof;
 use super::{Action, Broker, Cause, Event, EventKind};
-use crate::connection::{AliasesToClient, ConnectionId, Handshake, Paused, Secret, Stage};
+use crate::connection::{
+    AliasesToClient, Authentication, ConnectionId, Handshake, Paused, Secret, Stage, Step,
+};
 use crate::packet::{
     ConnAck, Connect, FixedHeader, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode,
 };
 use crate::permission::Grant;
-use crate::session::{Expiry, Session, Will};
+use crate::session::{Expiry, Session, SessionId, Will};
 use crate::topic;
 
 /// The longest client identifier of MQTT 3.1, in characters.
@@ -57,40 +60,15 @@ impl Broker {
             self.refuse_connect(id, reason, what.as_deref());
             return Err(cause);
         }
-        let assigned = connect.client_id.is_empty();
-        let handshake = Handshake {
-            client_id: if assigned {
-                self.assign_identifier()
-            } else {
-                connect.client_id.into()
-            },
-            assigned,
-            username: connect.username.map(Into::into),
-            password: connect.password.map(|password| Secret(password.into())),
-            clean_start: connect.clean_start,
-            keep_alive: connect.keep_alive,
-            session_expiry: asked_expiry(&connect),
-            receive_maximum: connect
-                .properties
-                .receive_maximum()
-                .map_or(u16::MAX, NonZeroU16::get),
-            topic_alias_maximum: connect.properties.topic_alias_maximum().unwrap_or(0),
-            wants_response_information: connect
-                .properties
-                .request_response_information()
-                .unwrap_or(false),
-            will: connect
-                .will
-                .as_ref()
-                .map(|will| Box::new(Will::from_packet(will))),
-        };
-        // A client that could not even be told that it is let in.
-        let information = self.information_for(&handshake);
-        let fits = {
-            let terms = self.terms(&handshake, information.as_deref());
-            self.fits(id, &welcome(&terms, false))
-        };
-        if !fits {
+        let handshake = self.handshake(&connect);
+        let authentication = connect.properties.authentication_method().map(|method| {
+            let data = connect.properties.authentication_data();
+            Box::new(Authentication::new(method, data, self.now))
+        });
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.authentication = authentication;
+        }
+        if !self.welcome_fits(id, &handshake, None) {
             let reason = ReasonCode::PacketTooLarge;
             self.refuse_connect(id, reason, None);
             return Err(Cause::Refused(reason));
@@ -105,6 +83,46 @@ impl Broker {
         Ok(())
     }
 
+    /// What is to be remembered of a CONNECT until its client is let in.
+    fn handshake(&mut self, connect: &Connect<'_>) -> Handshake {
+        let assigned = connect.client_id.is_empty();
+        Handshake {
+            client_id: if assigned {
+                self.assign_identifier()
+            } else {
+                connect.client_id.into()
+            },
+            assigned,
+            username: connect.username.map(Into::into),
+            password: connect.password.map(|password| Secret(password.into())),
+            clean_start: connect.clean_start,
+            keep_alive: connect.keep_alive,
+            session_expiry: asked_expiry(connect),
+            receive_maximum: connect
+                .properties
+                .receive_maximum()
+                .map_or(u16::MAX, NonZeroU16::get),
+            topic_alias_maximum: connect.properties.topic_alias_maximum().unwrap_or(0),
+            wants_response_information: connect
+                .properties
+                .request_response_information()
+                .unwrap_or(false),
+            will: connect
+                .will
+                .as_ref()
+                .map(|will| Box::new(Will::from_packet(will))),
+        }
+    }
+
+    /// Whether the client can even be told that it is let in.
+    fn welcome_fits(&self, id: ConnectionId, handshake: &Handshake, data: Option<&[u8]>) -> bool {
+        let information = self.information_for(handshake);
+        let method = self.method(id);
+        let proof = proof(method.as_deref(), data);
+        let terms = self.terms(handshake, information.as_deref(), &proof);
+        self.fits(id, &welcome(&terms, false))
+    }
+
     /// What is wrong with a CONNECT that is well-formed.
     fn check_connect(&self, connect: &Connect<'_>) -> Result<(), Cause> {
         let len = connect.client_id.chars().count();
@@ -116,9 +134,6 @@ impl Broker {
         };
         if !valid || connect.client_id.len() > self.config.max_client_id_len {
             return Err(Cause::Refused(ReasonCode::ClientIdentifierNotValid));
-        }
-        if connect.properties.authentication_method().is_some() {
-            return Err(Cause::Refused(ReasonCode::BadAuthenticationMethod));
         }
         if let Some(will) = &connect.will {
             topic::check_name(will.topic, self.config.max_topic_levels).map_err(Cause::Topic)?;
@@ -137,25 +152,29 @@ impl Broker {
         Ok(())
     }
 
-    /// The credentials are good: the client comes in, and whoever used its identifier goes.
-    pub fn admit(&mut self, id: ConnectionId, grant: Grant) {
-        let Some(connection) = self.connections.get(id) else {
-            self.out.counters.stale_handles += 1;
-            return;
-        };
-        let Stage::Authenticating(handshake) = &connection.stage else {
-            return;
+    /// Why a client whose credentials are good cannot come in all the same.
+    fn obstacle(&self, id: ConnectionId, data: Option<&[u8]>) -> Option<ReasonCode> {
+        let Stage::Authenticating(handshake) = &self.connections.get(id)?.stage else {
+            return None;
         };
         let known = self.session_named(&handshake.client_id);
-        if known
-            .and_then(|id| self.sessions.get(id))
-            .is_some_and(|it| it.local)
-        {
-            return self.refuse(id, ReasonCode::ClientIdentifierNotValid);
+        let session = known.and_then(|id| self.sessions.get(id));
+        if session.is_some_and(|it| it.local) {
+            return Some(ReasonCode::ClientIdentifierNotValid);
         }
         if known.is_none() && self.sessions.len() >= self.config.max_sessions {
-            self.out.counters.sessions_over_limit += 1;
-            return self.refuse(id, ReasonCode::QuotaExceeded);
+            return Some(ReasonCode::QuotaExceeded);
+        }
+        // Without data it was seen when CONNECT came.
+        let fits = data.is_none() || self.welcome_fits(id, handshake, data);
+        (!fits).then_some(ReasonCode::PacketTooLarge)
+    }
+
+    /// The client comes in.
+    pub(super) fn let_in(&mut self, id: ConnectionId, grant: Grant, data: Option<&[u8]>) {
+        if let Some(reason) = self.obstacle(id, data) {
+            self.out.counters.sessions_over_limit += u64::from(reason == ReasonCode::QuotaExceeded);
+            return self.reject(id, reason);
         }
         let Some(connection) = self.connections.get_mut(id) else {
             return;
@@ -166,22 +185,7 @@ impl Broker {
             return;
         };
         let handshake = *handshake;
-        // [MQTT-3.1.4-3] Only now, so that nobody is thrown out by someone who is not let in.
-        let old = self.take_over(&handshake.client_id, handshake.clean_start);
-        let session_present = old.is_some();
-        let session = match old {
-            Some(old) => {
-                self.out.counters.sessions_resumed += 1;
-                self.attach(old, id);
-                old
-            }
-            None => {
-                let client_id = Arc::clone(&handshake.client_id);
-                let mut session = Session::new(client_id, Grant::default());
-                session.connection = id;
-                self.begin_session(session)
-            }
-        };
+        let (session, session_present) = self.session_for(id, &handshake);
         let keep_alive = self.granted_keep_alive(&handshake);
         let expiry = self.granted_expiry(&handshake);
         let aliases = self.aliases_to(&handshake);
@@ -193,12 +197,17 @@ impl Broker {
         connection.keep_alive = keep_alive;
         connection.window = handshake.receive_maximum;
         connection.aliases_to = aliases;
+        if let Some(authentication) = &mut connection.authentication {
+            authentication.answered(Step::Done, self.now);
+        }
         let version = connection.version;
         let origin = connection.origin.clone();
         self.out.counters.admitted();
         {
             let information = self.information_for(&handshake);
-            let terms = self.terms(&handshake, information.as_deref());
+            let method = self.method(id);
+            let proof = proof(method.as_deref(), data);
+            let terms = self.terms(&handshake, information.as_deref(), &proof);
             self.send(id, &welcome(&terms, session_present));
         }
         if let Some(session) = self.sessions.get_mut(session) {
@@ -223,26 +232,27 @@ impl Broker {
         self.go_on(id, Paused::AUTHENTICATING);
     }
 
-    /// The credentials are not good: CONNACK says so, with `reason`, and the connection ends.
-    pub fn refuse(&mut self, id: ConnectionId, reason: ReasonCode) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            self.out.counters.stale_handles += 1;
-            return;
-        };
-        if !matches!(connection.stage, Stage::Authenticating(_)) {
-            return;
+    /// The session that a client comes in with, and whether it was there before.
+    fn session_for(&mut self, id: ConnectionId, handshake: &Handshake) -> (SessionId, bool) {
+        // [MQTT-3.1.4-3] Only now, so that nobody is thrown out by someone who is not let in.
+        if let Some(old) = self.take_over(&handshake.client_id, handshake.clean_start) {
+            self.out.counters.sessions_resumed += 1;
+            self.attach(old, id);
+            return (old, true);
         }
-        let reason = if reason.is_error() {
-            reason
-        } else {
-            ReasonCode::NotAuthorized
-        };
-        self.refuse_connect(id, reason, None);
-        self.end(id, Cause::Refused(reason));
+        let client_id = Arc::clone(&handshake.client_id);
+        let mut session = Session::new(client_id, Grant::default());
+        session.connection = id;
+        (self.begin_session(session), false)
     }
 
     /// CONNACK with a refusal. [MQTT-3.2.2-6]: session present is 0.
-    fn refuse_connect(&mut self, id: ConnectionId, reason: ReasonCode, what: Option<&str>) {
+    pub(super) fn refuse_connect(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        what: Option<&str>,
+    ) {
         let connack = Packet::ConnAck(ConnAck {
             session_present: false,
             reason,
@@ -256,6 +266,7 @@ impl Broker {
         &self,
         handshake: &'a Handshake,
         information: Option<&'a str>,
+        proof: &[Property<'a>],
     ) -> heapless::Vec<Property<'a>, 16> {
         let config = &self.config;
         let mut terms = heapless::Vec::new();
@@ -299,6 +310,7 @@ impl Broker {
         if let Some(information) = information {
             add(Property::ResponseInformation(information));
         }
+        proof.iter().copied().for_each(add);
         terms
     }
 

@@ -67,7 +67,7 @@ impl Broker {
             match connection.input.top_up(rest) {
                 Ok(taken) => rest = &rest[taken..],
                 Err(error) => {
-                    self.end(id, Cause::Protocol(error));
+                    self.break_off(id, Cause::Protocol(error));
                     return None;
                 }
             }
@@ -103,39 +103,38 @@ impl Broker {
                 Ok(Some(header)) => header,
                 Ok(None) => break,
                 Err(error) => {
-                    self.end(id, Cause::Protocol(error));
+                    self.break_off(id, Cause::Protocol(error));
                     break;
                 }
             };
-            let awaiting_connect = matches!(connection.stage, Stage::AwaitingConnect);
-            if awaiting_connect && header.packet_type != PacketType::Connect {
-                self.end(id, Cause::Protocol(FIRST_IS_NOT_CONNECT));
+            if let Err(error) = in_turn(&connection.stage, header.packet_type) {
+                self.break_off(id, Cause::Protocol(error));
                 break;
             }
             let mut limit = self.config.max_packet_size;
-            if awaiting_connect {
+            if !connection.is_open() {
                 limit = limit.min(self.config.max_connect_size);
             }
             let len = header.packet_len();
             if len as u64 > u64::from(limit) {
                 // [MQTT-3.2.2-15] is the client's to keep; the server says 0x95 and closes.
-                self.end(
-                    id,
-                    Cause::PacketTooLarge {
-                        size: len as u64,
-                        limit,
-                    },
-                );
+                let size = len as u64;
+                self.break_off(id, Cause::PacketTooLarge { size, limit });
                 break;
             }
             let Some(packet) = bytes[at..].get(..len) else {
                 break;
             };
+            if header.packet_type == PacketType::Auth && connection.question().is_some() {
+                // What it means depends on the verdict that is still out.
+                self.pause(id, Paused::AUTHENTICATING);
+                break;
+            }
             at += len;
             connection.heard = self.now;
             self.out.counters.packets_received += 1;
             if let Err(cause) = self.packet(id, &header, packet) {
-                self.end(id, cause);
+                self.break_off(id, cause);
                 break;
             }
             if self.work >= WORK_PER_TURN {
@@ -180,7 +179,12 @@ impl Broker {
                     .map_err(Cause::Protocol)?;
                 self.session_packet(id, version, &packet)
             }
-            Stage::Authenticating(_) | Stage::Closing => Ok(()),
+            Stage::Authenticating(_) => {
+                let packet = Packet::decode(header, body, version, Sender::Client)
+                    .map_err(Cause::Protocol)?;
+                self.packet_of_exchange(id, &packet)
+            }
+            Stage::Closing => Ok(()),
         }?;
         if let Some(connection) = self.connections.get_mut(id)
             && !connection.outbox.is_empty()
@@ -214,8 +218,7 @@ impl Broker {
             Packet::Disconnect(disconnect) => self.disconnect(id, disconnect),
             // [MQTT-3.1.0-2]
             Packet::Connect(_) => Err(Cause::Protocol(SECOND_CONNECT)),
-            // [MQTT-4.12.0-7] no authentication method was agreed upon.
-            Packet::Auth(_) => Err(Cause::Protocol(AUTH_WITHOUT_METHOD)),
+            Packet::Auth(auth) => self.auth(id, auth),
             Packet::PubAck(ack) => self.answered(
                 id,
                 ack.packet_id,
@@ -304,11 +307,11 @@ impl Broker {
         self.send(id, packet);
     }
 
-    /// Whether a packet is small enough for the client of a connection.
+    /// Whether a packet can be encoded and is small enough for the client of a connection.
     pub(super) fn fits(&self, id: ConnectionId, packet: &Packet<'_>) -> bool {
         self.connections.get(id).is_some_and(|connection| {
             let len = packet.encoded_len(connection.version) as u64;
-            len <= u64::from(connection.max_packet_size)
+            (1..=u64::from(connection.max_packet_size)).contains(&len)
         })
     }
 
@@ -331,12 +334,25 @@ impl Broker {
     }
 }
 
+/// Whether a packet of this type may come now. What is inside it shows later.
+fn in_turn(stage: &Stage, packet: PacketType) -> Result<(), ProtocolError> {
+    match (stage, packet) {
+        (Stage::AwaitingConnect, PacketType::Connect) => Ok(()),
+        (Stage::AwaitingConnect, _) => Err(FIRST_IS_NOT_CONNECT),
+        (Stage::Authenticating(_), PacketType::Auth | PacketType::Disconnect) => Ok(()),
+        (Stage::Authenticating(_), _) => Err(NOT_OF_THE_EXCHANGE),
+        (Stage::Open | Stage::Closing, _) => Ok(()),
+    }
+}
+
 const FIRST_IS_NOT_CONNECT: ProtocolError =
     ProtocolError::violation("MQTT-3.1.0-1", "the first packet is not a CONNECT");
+const NOT_OF_THE_EXCHANGE: ProtocolError = ProtocolError::violation(
+    "MQTT-3.1.2-30",
+    "neither AUTH nor DISCONNECT during the authentication",
+);
 const SECOND_CONNECT: ProtocolError =
     ProtocolError::violation("MQTT-3.1.0-2", "a second CONNECT on one connection");
-const AUTH_WITHOUT_METHOD: ProtocolError =
-    ProtocolError::violation("MQTT-4.12.0-7", "AUTH without an authentication method");
 const EXPIRY_WITHOUT_SESSION: ProtocolError = ProtocolError::violation(
     "3.14.2.2.2",
     "DISCONNECT sets a session expiry interval that was 0 in CONNECT",

@@ -1,12 +1,14 @@
 //! The broker of one shard: inputs in, actions out.
 //!
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
-//! packets), `handshake` (CONNECT to CONNACK), `publish`, `route` (a message to its receivers),
+//! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client, and
+//! AUTH), `publish`, `route` (a message to its receivers),
 //! `deliver` (into outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements),
 //! `subscribe`, `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the
 //! process), `sys` (what the broker publishes itself).
 
 mod action;
+mod authentication;
 mod config;
 mod counters;
 mod deliver;
@@ -35,7 +37,7 @@ use slotmap::SlotMap;
 
 use crate::connection::{Connection, ConnectionId, NEVER, Origin, Overdue, Paused, Stage};
 use crate::map::{HashKey, KeyedMap, split_mix};
-use crate::packet::{ProtocolVersion, ReasonCode};
+use crate::packet::ProtocolVersion;
 use crate::retained::RetainedMessages;
 use crate::session::{Session, SessionId, Subscription};
 use crate::share::Shares;
@@ -56,8 +58,7 @@ use timers::{Timed, Timers};
 /// How often memory that is no longer needed is given back.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What there is to check before a client is let in.
-#[derive(Debug)]
+/// What there is to check before a client is let in, or when it authenticates again.
 pub struct Credentials<'a> {
     /// Where the connection comes from.
     pub origin: &'a Origin,
@@ -65,10 +66,32 @@ pub struct Credentials<'a> {
     pub version: ProtocolVersion,
     /// The client identifier; an assigned one if the client gave none.
     pub client_id: &'a str,
-    /// The user name.
+    /// The user name. Only CONNECT carries it: a client that authenticates again shows none.
     pub username: Option<&'a str>,
-    /// The password.
+    /// The password. Only CONNECT carries it.
     pub password: Option<Password<'a>>,
+    /// The method of an enhanced authentication: what to make of the data. Whoever does not know it
+    /// refuses the client with 0x8C ([MQTT-4.12.0-1]).
+    pub method: Option<&'a str>,
+    /// Its data, of CONNECT or of the last AUTH. Debug output does not show it.
+    pub data: Option<&'a [u8]>,
+    /// Whether the client is in already and authenticates again.
+    pub is_renewal: bool,
+}
+
+impl core::fmt::Debug for Credentials<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Credentials")
+            .field("origin", self.origin)
+            .field("version", &self.version)
+            .field("client_id", &self.client_id)
+            .field("username", &self.username)
+            .field("password", &self.password)
+            .field("method", &self.method)
+            .field("data", &self.data.map(Password))
+            .field("is_renewal", &self.is_renewal)
+            .finish()
+    }
 }
 
 /// A password, which debug output does not show.
@@ -289,18 +312,26 @@ impl Broker {
     /// The credentials to check, as long as [`Action::Authenticate`] has not been answered.
     pub fn credentials(&self, id: ConnectionId) -> Option<Credentials<'_>> {
         let connection = self.connections.get(id)?;
-        let Stage::Authenticating(handshake) = &connection.stage else {
-            return None;
+        connection.question()?;
+        let authentication = connection.authentication.as_deref();
+        let data = authentication.and_then(|it| it.data.as_ref());
+        let handshake = match &connection.stage {
+            Stage::Authenticating(handshake) => Some(handshake),
+            _ => None,
         };
+        let password = handshake.and_then(|it| it.password.as_ref());
         Some(Credentials {
             origin: &connection.origin,
             version: connection.version,
-            client_id: &handshake.client_id,
-            username: handshake.username.as_deref(),
-            password: handshake
-                .password
-                .as_ref()
-                .map(|secret| Password(&secret.0)),
+            client_id: match handshake {
+                Some(handshake) => &handshake.client_id,
+                None => &self.sessions.get(connection.session)?.client_id,
+            },
+            username: handshake.and_then(|it| it.username.as_deref()),
+            password: password.map(|secret| Password(&secret.0)),
+            method: authentication.map(|it| &*it.method),
+            data: data.map(|secret| &*secret.0),
+            is_renewal: handshake.is_none(),
         })
     }
 
@@ -430,7 +461,7 @@ impl Broker {
         match connection.deadline(&self.config) {
             Some((deadline, overdue)) if deadline <= self.now => match overdue {
                 Overdue::Connect => self.end(id, Cause::ConnectTimeout),
-                Overdue::Authenticate => self.refuse(id, ReasonCode::ServerUnavailable),
+                Overdue::Authenticate => self.authentication_overdue(id),
                 Overdue::KeepAlive => self.end(id, Cause::KeepAliveTimeout),
                 Overdue::Retransmit => {
                     if !self.retransmit(id) {

@@ -4,11 +4,12 @@
 //! | stage | entered when | bytes that come in | left when |
 //! | --- | --- | --- | --- |
 //! | `Stage::AwaitingConnect` | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
-//! | `Stage::Authenticating` | CONNECT is complete | stay unparsed; reading is paused | the answer comes, or its time-out |
+//! | `Stage::Authenticating` | CONNECT is complete | stay unparsed; reading is paused, unless the client is challenged: then AUTH or DISCONNECT | the verdict comes, or its time-out |
 //! | `Stage::Open` | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
 //! | `Stage::Closing` | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
 
 mod aliases;
+mod authentication;
 mod input;
 mod outbox;
 mod pool;
@@ -24,6 +25,7 @@ use crate::session::{Expiry, SessionId, Will};
 use crate::time::Instant;
 
 pub(crate) use aliases::{AliasesFromClient, AliasesToClient};
+pub(crate) use authentication::{Authentication, Step};
 pub(crate) use input::Input;
 pub(crate) use outbox::Outbox;
 pub(crate) use pool::Pool;
@@ -168,6 +170,8 @@ pub(crate) struct Connection {
     pub(crate) progress: Instant,
     /// When the current stage began.
     pub(crate) since: Instant,
+    /// `None` if CONNECT named no authentication method.
+    pub(crate) authentication: Option<Box<Authentication>>,
     /// When messages that the client left unacknowledged are sent again; never, unless it speaks
     /// MQTT 3.x and it is so configured.
     pub(crate) retransmit: Instant,
@@ -199,6 +203,7 @@ impl Connection {
             heard: now,
             progress: now,
             since: now,
+            authentication: None,
             retransmit: NEVER,
             aliases_from: AliasesFromClient::default(),
             aliases_to: None,
@@ -215,16 +220,27 @@ impl Connection {
         matches!(self.stage, Stage::Closing)
     }
 
+    /// What the program was asked about this client and has not answered.
+    pub(crate) fn question(&self) -> Option<Question> {
+        let step = self.authentication.as_ref().map(|it| it.step);
+        match (&self.stage, step) {
+            (Stage::Authenticating(_), None | Some(Step::Examined)) => Some(Question::LetIn),
+            (Stage::Open, Some(Step::Examined)) => Some(Question::KeepIn),
+            _ => None,
+        }
+    }
+
     /// The next moment at which something is due if nothing happens until then.
     pub(crate) fn deadline(&self, config: &Config) -> Option<(Instant, Overdue)> {
         let stage = match self.stage {
             Stage::AwaitingConnect => {
                 Some((self.since.after(config.connect_timeout), Overdue::Connect))
             }
-            Stage::Authenticating(_) => Some((
+            Stage::Authenticating(_) if self.authentication.is_none() => Some((
                 self.since.after(config.authenticate_timeout),
                 Overdue::Authenticate,
             )),
+            Stage::Authenticating(_) => None,
             // [MQTT-3.1.2-22] one and a half times the keep-alive. It stands still while reading is
             // paused: what the client sends then is not seen.
             Stage::Open if self.keep_alive > 0 && !self.paused.any() => {
@@ -239,11 +255,24 @@ impl Connection {
             .then(|| (self.progress.after(config.write_timeout), Overdue::Write));
         let retransmit =
             (self.retransmit != NEVER).then_some((self.retransmit, Overdue::Retransmit));
-        [stage, write, retransmit]
+        let step = self.authentication.as_ref().and_then(|authentication| {
+            let at = authentication.deadline(config)?;
+            Some((at, Overdue::Authenticate))
+        });
+        [stage, write, retransmit, step]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
     }
+}
+
+/// What is to be decided about a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    /// Whether it is let in.
+    LetIn,
+    /// Whether it may stay: it is in and authenticates again.
+    KeepIn,
 }
 
 /// What a deadline was for.

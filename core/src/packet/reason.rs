@@ -117,6 +117,16 @@ impl ReasonCode {
         self as u8 >= 0x80
     }
 
+    /// Whether a CONNACK may refuse a client with it ([MQTT-3.2.2-8]).
+    pub(crate) const fn may_refuse(self) -> bool {
+        self.is_error() && self.places().contains(CONNACK)
+    }
+
+    /// Whether a server may end a connection with it ([MQTT-3.14.2-1]).
+    pub(crate) const fn may_end(self) -> bool {
+        self.is_error() && self.places().contains(SERVER_DISCONNECT)
+    }
+
     /// The return code with which a CONNACK of MQTT 3.1 and 3.1.1 says this, as well as it can.
     pub const fn connack_v3(self) -> u8 {
         match self {

@@ -1,6 +1,9 @@
 //! A connection as the driver sees it: a socket and where the conversation stands.
 
 use std::io::{self, IoSlice};
+use std::sync::Arc;
+
+use crate::auth::Authenticate;
 
 /// A non-blocking socket, as a runtime supplies it.
 pub trait Socket {
@@ -50,7 +53,6 @@ pub(super) enum Stage {
 }
 
 /// One socket and its flags.
-#[derive(Debug)]
 pub(super) struct Link<S> {
     pub(super) socket: S,
     pub(super) stage: Stage,
@@ -62,6 +64,8 @@ pub(super) struct Link<S> {
     pub(super) paused: bool,
     /// The socket took less than it was offered: pointless to try before it reports.
     pub(super) blocked: bool,
+    /// Who examines what the client answers to a challenge, if it was challenged.
+    pub(super) examiner: Option<Arc<dyn Authenticate>>,
 }
 
 impl<S> Link<S> {
@@ -73,6 +77,7 @@ impl<S> Link<S> {
             listed: false,
             paused: false,
             blocked: false,
+            examiner: None,
         }
     }
 

@@ -218,7 +218,16 @@ impl<S: Socket> Driver<S> {
 
     fn decided(&mut self, id: ConnectionId, decision: Decision) {
         match decision {
-            Decision::Admit(grant) => self.broker.admit(id, grant),
+            Decision::Admit { grant, data } => self.broker.admit_with(id, grant, data.as_deref()),
+            Decision::Challenge { data, next } => {
+                // A second answer to one question counts for nothing.
+                if self.broker.credentials(id).is_some()
+                    && let Some(link) = self.links.get_mut(id)
+                {
+                    link.examiner = Some(next);
+                }
+                self.broker.challenge(id, data.as_deref());
+            }
             Decision::Refuse(reason) => self.broker.refuse(id, reason),
         }
     }

@@ -101,7 +101,10 @@ impl<S: Socket> Driver<S> {
             connection: id,
             mailbox: &self.mailbox,
         };
-        let answer = self.authenticator.authenticate(&credentials, inquiry);
+        // Whoever has challenged the client examines its answer.
+        let examiner = self.links.get_mut(id).and_then(|it| it.examiner.take());
+        let examiner = examiner.as_ref().unwrap_or(&self.authenticator);
+        let answer = examiner.authenticate(&credentials, inquiry);
         if let Some(decision) = answer.into_decision() {
             self.decided(id, decision);
         }

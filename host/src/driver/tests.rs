@@ -13,6 +13,8 @@ use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Broker, Config, Credentials};
 
+mod exchange;
+
 use super::{Driver, READ_BUFFER_SIZE, Socket, Turn};
 use crate::auth::{AllowAll, Answer, Authenticate, Decision, Inquiry, Reply};
 use crate::mailbox::{Mail, Mailbox};
@@ -527,7 +529,7 @@ fn a_client_waits_for_a_slow_check_and_is_not_read_meanwhile() {
     assert_eq!(wire.reads_and_writes(), (reads, 0));
 
     let reply = slow.0.lock().unwrap().pop().unwrap();
-    reply.send(Decision::Admit(Grant::unrestricted()));
+    reply.send(Decision::admit(Grant::unrestricted()));
     world.turn_until_quiet();
     assert_eq!(wire.got(), [&CONNACK[..], &PINGRESP].concat());
 }

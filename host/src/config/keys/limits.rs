@@ -46,6 +46,14 @@ pub(super) static KEYS: &[Key] = &[
         "How long the credentials of one client may be under examination.",
     ),
     limit(
+        "max_auth_rounds",
+        Unit::Count,
+        (1, 1000),
+        |settings| &mut settings.broker.max_auth_rounds,
+        "How often a client may be challenged until it is let in, where an enhanced authentication \
+         of MQTT 5 asks for more than one message.",
+    ),
+    limit(
         "write_timeout",
         Unit::Time,
         TIME_OUT,

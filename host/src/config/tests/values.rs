@@ -102,6 +102,12 @@ const ROWS: &[Row<'static>] = &[
         NO_TIMES,
     ),
     (
+        "limits.max_auth_rounds",
+        |settings| settings.broker.max_auth_rounds.into(),
+        &[("1", 1), ("1000", 1000)],
+        &["0", "1001", "-1", "\"none\""],
+    ),
+    (
         "limits.write_timeout",
         |settings| settings.broker.write_timeout.as_millis(),
         TIMES,
