@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::panic)]
 
 mod any_order;
+mod authentication;
 mod clauses;
 mod delivery;
 mod ending;
@@ -13,6 +14,7 @@ mod properties;
 mod qos1;
 mod qos2;
 mod queue;
+mod reauthentication;
 mod receive_maximum;
 mod redelivery;
 mod retained;
