@@ -95,8 +95,9 @@ fn counters(broker: &Broker) -> &Counters {
     broker.counters()
 }
 
+/// Those that connect: a local client is part of the broker's program.
 fn clients(broker: &Broker) -> u64 {
-    broker.sessions() as u64
+    connected(broker) + disconnected(broker)
 }
 
 fn connected(broker: &Broker) -> u64 {
@@ -104,7 +105,7 @@ fn connected(broker: &Broker) -> u64 {
 }
 
 fn disconnected(broker: &Broker) -> u64 {
-    clients(broker).saturating_sub(connected(broker))
+    broker.absent_sessions() as u64
 }
 
 fn stored(broker: &Broker) -> u64 {
