@@ -29,11 +29,15 @@ pub(super) fn standing(
     } else if !is_here && !post.config.queue_qos0 {
         return Standing::Unable;
     }
-    let is_free = session.local
-        || (post.has_room(connection)
+    let is_free = if session.local {
+        // It takes what waits in its own time: as much as its window holds is not too much.
+        session.outgoing.len() < usize::from(post.config.send_window.get())
+    } else {
+        post.has_room(connection)
             && (qos == QoS::AtMostOnce
                 || (session.outgoing.is_idle()
-                    && session.outgoing.has_window(post.window(connection)))));
+                    && session.outgoing.has_window(post.window(connection))))
+    };
     match (is_here, is_free) {
         (false, _) => Standing::Absent,
         (true, false) => Standing::Busy,
