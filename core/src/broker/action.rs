@@ -32,7 +32,8 @@ pub enum Action {
     /// answers. It is also raised when a client that is in authenticates again.
     Authenticate(ConnectionId),
     /// Messages wait for a client inside the process: take them with
-    /// [`Broker::next_message`](super::Broker::next_message). Raised once until there are none left.
+    /// [`Broker::next_message`](super::Broker::next_message) until it gives none. Raised once until
+    /// then.
     Deliver(LocalClient),
     /// Events wait in [`Broker::poll_event`](super::Broker::poll_event).
     Event,

@@ -2,8 +2,12 @@
 //! Embedding programs, gateways and sinks stand on these.
 //!
 //! A local client has a session as any other, so permissions, shared subscriptions, queue limits and
-//! expiry hold for it alike. Its messages, those of QoS 0 as well, wait in the session's queue, which
-//! is as bounded as any; the window bounds how many of QoS 1 and 2 it may leave unacknowledged.
+//! what the configuration switches off hold for it alike. Its messages, those of QoS 0 as well, wait
+//! in the session's queue, which is as bounded as any, with the same policy for what finds it full;
+//! the window bounds how many of QoS 1 and 2 it may leave unacknowledged.
+//!
+//! What it says is checked as if it had come in a packet: nothing that a local client does makes
+//! another one see what the specification forbids.
 
 use alloc::vec::Vec;
 
@@ -17,7 +21,48 @@ use crate::session::{Answer, Delivery, Outcome, Session, SessionId};
 use crate::time::Instant;
 use crate::topic;
 
-/// The handle of a local client, generational like a connection's.
+/// The handle of a client inside the process, generational like a connection's.
+///
+/// Such a client publishes, subscribes and acknowledges by calls of the [`Broker`]. When messages wait
+/// for it, [`Action::Deliver`](super::Action::Deliver) says so; take them until there are none left,
+/// and acknowledge those that have a packet identifier. It gets no more than the queue limits and the
+/// window of the configuration allow: what it does not take waits or is dropped, and is counted.
+///
+/// It stays when the broker stops, to take what the last clients had to say, until it is closed.
+///
+/// ```
+/// use wherry_core::packet::{Properties, QoS, ReasonCode, SubscriptionOptions};
+/// use wherry_core::permission::Grant;
+/// use wherry_core::time::{Instant, WallClock};
+/// use wherry_core::{Action, Broker, Config, LocalPublish};
+///
+/// let (start, time) = (Instant::from_millis(0), WallClock::from_unix_millis(0));
+/// let mut broker = Broker::new(Config::default(), 1, start, time);
+/// let sensor = broker.open_local("sensor", Grant::unrestricted())?;
+/// let store = broker.open_local("store", Grant::unrestricted())?;
+/// let options = SubscriptionOptions { qos: QoS::AtLeastOnce, ..Default::default() };
+/// assert_eq!(broker.subscribe_local(store, "room/+", options, 0), Ok(QoS::AtLeastOnce));
+///
+/// let publish = LocalPublish {
+///     topic: "room/1",
+///     payload: b"21.5",
+///     qos: QoS::AtLeastOnce,
+///     retain: false,
+///     properties: Properties::EMPTY,
+/// };
+/// assert_eq!(broker.publish_local(sensor, &publish), ReasonCode::Success);
+///
+/// assert_eq!(broker.poll_action(), Some(Action::Deliver(store)));
+/// while let Some(message) = broker.next_message(store) {
+///     assert_eq!((message.topic(), message.payload()), ("room/1", &b"21.5"[..]));
+///     if let Some(id) = message.packet_id {
+///         broker.acknowledge_local(store, id);
+///     }
+/// }
+/// assert_eq!(broker.queued_messages(), 0);
+/// broker.close_local(store);
+/// # Ok::<(), wherry_core::OpenLocalError>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LocalClient(SessionId);
 
@@ -30,6 +75,9 @@ impl LocalClient {
 /// Why a local client was not opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenLocalError {
+    /// The identifier is empty, longer than the configuration allows, or no string of MQTT.
+    #[error("the client identifier is not valid")]
+    IdentifierNotValid,
     /// Another client, local or not, has a session under this identifier.
     #[error("the client identifier is in use")]
     IdentifierInUse,
@@ -91,16 +139,22 @@ impl LocalMessage {
 }
 
 impl Broker {
-    /// Opens a local client under an identifier that nobody has.
+    /// Opens a local client under an identifier that nobody has. As long as it is open, no client
+    /// that connects gets in under it.
     pub fn open_local(
         &mut self,
         client_id: &str,
         grant: Grant,
     ) -> Result<LocalClient, OpenLocalError> {
+        let longest = self.config.max_client_id_len;
+        if client_id.is_empty() || client_id.len() > longest || !is_string(client_id) {
+            return Err(OpenLocalError::IdentifierNotValid);
+        }
         if self.session_named(client_id).is_some() {
             return Err(OpenLocalError::IdentifierInUse);
         }
         if self.stopping || self.sessions.len() >= self.config.max_sessions {
+            self.out.counters.sessions_over_limit += 1;
             return Err(OpenLocalError::TooManySessions);
         }
         let mut session = Session::new(client_id.into(), grant);
@@ -108,45 +162,84 @@ impl Broker {
         Ok(LocalClient(self.begin_session(session)))
     }
 
-    /// Closes a local client: its session ends.
+    /// Closes a local client: its session ends. What it had not acknowledged of a shared
+    /// subscription goes to other members, as far as its QoS allows.
     pub fn close_local(&mut self, client: LocalClient) {
-        if self.local(client).is_some() {
+        if self.is_local(client) {
             self.end_session(client.0);
         }
     }
 
-    /// Publishes a message. The reason is the one that PUBACK would have: success, or that nobody has
-    /// subscribed, or why it was not taken.
+    /// Publishes a message. The reason is the one that a client would have in PUBACK, or in the
+    /// DISCONNECT that answers what is never allowed: success, that nobody has subscribed, or why the
+    /// message was not taken.
     pub fn publish_local(&mut self, client: LocalClient, publish: &LocalPublish<'_>) -> ReasonCode {
-        if self.local(client).is_none() {
+        if !self.is_local(client) {
             return ReasonCode::NotAuthorized;
         }
-        if topic::check_name(publish.topic, self.config.max_topic_levels).is_err() {
-            return ReasonCode::TopicNameInvalid;
-        }
-        let mut properties = core::mem::take(&mut self.properties);
-        properties.clear();
-        crate::message::write_owned(&publish.properties, &mut properties);
-        let message = Message {
-            topic: publish.topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            properties: &properties,
-            expiry: publish.properties.message_expiry_interval(),
-            packet: None,
-            shared: None,
-        };
         self.out.counters.publish_received += 1;
-        let reason = self
-            .accept(client.0, SessionId::default(), &message)
-            .unwrap_or_else(|reason| reason);
+        self.out.counters.publish_bytes_received += publish.payload.len() as u64;
+        let mut properties = core::mem::take(&mut self.properties);
+        let checked = self.check_local(publish, &mut properties);
+        let reason = match checked {
+            Ok(()) => {
+                let message = Message {
+                    topic: publish.topic,
+                    payload: publish.payload,
+                    qos: publish.qos,
+                    retain: publish.retain,
+                    properties: &properties,
+                    expiry: publish.properties.message_expiry_interval(),
+                    packet: None,
+                    shared: None,
+                };
+                let accepted = self.accept(client.0, SessionId::default(), &message);
+                accepted.unwrap_or_else(|reason| reason)
+            }
+            Err(reason) => {
+                self.out.counters.publish_refused += 1;
+                reason
+            }
+        };
         self.properties = properties;
         reason
     }
 
+    /// What the codec and its callers would have to say against a PUBLISH. Puts the properties that
+    /// go on with the message into `properties`.
+    fn check_local(
+        &self,
+        publish: &LocalPublish<'_>,
+        properties: &mut Vec<u8>,
+    ) -> Result<(), ReasonCode> {
+        let levels = self.config.max_topic_levels;
+        if topic::check_name(publish.topic, levels).is_err() || !is_string(publish.topic) {
+            return Err(ReasonCode::TopicNameInvalid);
+        }
+        if publish.qos > self.config.max_qos {
+            return Err(ReasonCode::QoSNotSupported);
+        }
+        if publish.retain && !self.config.retain_available {
+            return Err(ReasonCode::RetainNotSupported);
+        }
+        properties.clear();
+        if !publish.properties.is_empty() {
+            // What cannot be encoded has no length.
+            if publish.properties.iter().any(|it| it.wire_len() == 0) {
+                return Err(ReasonCode::MalformedPacket);
+            }
+            crate::message::write_owned(&publish.properties, properties);
+            Properties::check_of_message(properties).map_err(|error| error.reason)?;
+        }
+        let len = publish.topic.len() + properties.len() + publish.payload.len();
+        if len as u64 > u64::from(self.config.max_packet_size) {
+            return Err(ReasonCode::PacketTooLarge);
+        }
+        Ok(())
+    }
+
     /// Subscribes, or replaces a subscription. The identifier is that of its deliveries; 0 is none.
-    /// Returns the QoS granted, or why there is none.
+    /// Returns the QoS granted, or why there is none. Retained messages follow as the options say.
     pub fn subscribe_local(
         &mut self,
         client: LocalClient,
@@ -154,47 +247,55 @@ impl Broker {
         options: SubscriptionOptions,
         identifier: u32,
     ) -> Result<QoS, ReasonCode> {
-        if self.local(client).is_none() {
+        if !self.is_local(client) {
             return Err(ReasonCode::NotAuthorized);
         }
         let request = SubscriptionRequest { filter, options };
-        let granted = self.subscribe_one(client.0, identifier, &request);
+        let granted = if !is_string(filter) {
+            Err(ReasonCode::TopicFilterInvalid)
+        } else if options.no_local && filter.starts_with("$share/") {
+            Err(ReasonCode::ProtocolError) // [MQTT-3.8.3-4]
+        } else {
+            let granted = self.subscribe_one(client.0, identifier, &request);
+            granted.map_err(|refusal| refusal.reason)
+        };
+        self.out.counters.subscriptions_refused += u64::from(granted.is_err());
         self.serve(client.0);
-        granted.map_err(|refusal| refusal.reason)
+        granted
     }
 
-    /// Ends a subscription.
+    /// Ends a subscription. What waits by then is still delivered.
     pub fn unsubscribe_local(&mut self, client: LocalClient, filter: &str) -> ReasonCode {
-        if self.local(client).is_none() {
+        if !self.is_local(client) {
             return ReasonCode::NotAuthorized;
         }
         self.unsubscribe_one(client.0, filter)
     }
 
-    /// The next message for a local client. One of QoS 1 or 2 is to be acknowledged; no more come
-    /// while as many as the window holds are not.
+    /// The next message for a local client; `None` if there is none for now, and
+    /// [`Action::Deliver`](super::Action::Deliver) says when there are more. One of QoS 1 or 2 is to
+    /// be acknowledged; no more come while as many as the window holds are not.
     pub fn next_message(&mut self, client: LocalClient) -> Option<LocalMessage> {
-        let window = self.config.send_window.get();
-        let now = self.now;
+        if !self.is_local(client) {
+            return None;
+        }
         loop {
-            let session = self.sessions.get_mut(client.0).filter(|it| it.local)?;
-            let waits = session.outgoing.front().is_some_and(|next| {
-                next.qos == QoS::AtMostOnce || session.outgoing.has_window(window)
-            });
-            if !waits && session.outgoing.is_idle() && !session.replays.is_empty() {
+            let session = self.sessions.get(client.0)?;
+            if session.outgoing.is_idle() && !session.replays.is_empty() {
                 self.serve(client.0);
-                let session = self.sessions.get_mut(client.0)?;
-                if session.outgoing.is_idle() {
-                    session.raised = false;
-                    return None;
-                }
-                continue;
             }
-            let Some(delivery) = waits.then(|| session.outgoing.dequeue()).flatten() else {
+            let window = self.config.send_window.get();
+            let session = self.sessions.get_mut(client.0)?;
+            let next = match has_next(session, window) {
+                true => session.outgoing.dequeue(),
+                false => None,
+            };
+            let Some(delivery) = next else {
                 session.raised = false;
                 return None;
             };
-            if delivery.message.is_expired(now) {
+            // [MQTT-3.3.2-5]
+            if delivery.message.is_expired(self.now) {
                 self.out.counters.dropped_expired += 1;
                 self.out.release(delivery);
                 continue;
@@ -204,7 +305,6 @@ impl Broker {
                 self.out.release(delivery);
                 continue;
             }
-            self.out.counters.publish_sent += 1;
             return Some(self.hand_over(client, delivery));
         }
     }
@@ -218,6 +318,8 @@ impl Broker {
             packet_id: None,
             subscription_identifiers: delivery.identifiers.iter().collect(),
         };
+        self.out.counters.publish_sent += 1;
+        self.out.counters.publish_bytes_sent += message.payload().len() as u64;
         match self.sessions.get_mut(client.0) {
             Some(session) if delivery.qos > QoS::AtMostOnce => {
                 message.packet_id = Some(session.outgoing.next_packet_id());
@@ -229,21 +331,24 @@ impl Broker {
         message
     }
 
-    /// A local client has what [`Broker::next_message`] gave it under this identifier. False if
+    /// A local client has what [`Broker::next_message`] gave it under this identifier, and its
+    /// exchange is over: nothing can be lost on the way, so one step does for QoS 2 as well. False if
     /// there is no such message.
     pub fn acknowledge_local(&mut self, client: LocalClient, packet_id: PacketId) -> bool {
+        if !self.is_local(client) {
+            return false;
+        }
         let now = self.now;
-        let Some(session) = self.sessions.get_mut(client.0).filter(|it| it.local) else {
+        let Some(session) = self.sessions.get_mut(client.0) else {
             return false;
         };
-        // Nothing can be lost on the way, so one step does for QoS 2 as well.
-        let mut outcome = session
-            .outgoing
-            .answer(packet_id, Answer::Acknowledged, now);
+        let outgoing = &mut session.outgoing;
+        let mut outcome = outgoing.answer(packet_id, Answer::Acknowledged, now);
         if matches!(outcome, Outcome::Violation) {
-            outcome = session.outgoing.answer(packet_id, Answer::Rejected, now);
+            outcome = outgoing.answer(packet_id, Answer::Rejected, now);
         }
         let Outcome::Done(delivery) = outcome else {
+            self.out.counters.unknown_packet_ids += 1;
             return false;
         };
         self.out.in_flight -= 1;
@@ -251,10 +356,30 @@ impl Broker {
             self.out.release(delivery);
         }
         self.serve(client.0);
+        let window = self.config.send_window.get();
+        if let Some(session) = self.sessions.get_mut(client.0)
+            && has_next(session, window)
+        {
+            self.out.raise_deliver(client.0, session);
+        }
         true
     }
 
-    fn local(&self, client: LocalClient) -> Option<&Session> {
-        self.sessions.get(client.0).filter(|session| session.local)
+    /// Whether there is such a client. A handle that is gone is counted.
+    fn is_local(&mut self, client: LocalClient) -> bool {
+        let is_local = self.sessions.get(client.0).is_some_and(|it| it.local);
+        self.out.counters.stale_handles += u64::from(!is_local);
+        is_local
     }
+}
+
+/// Whether a message waits that the window has room for.
+fn has_next(session: &Session, window: u16) -> bool {
+    let next = session.outgoing.front();
+    next.is_some_and(|next| next.qos == QoS::AtMostOnce || session.outgoing.has_window(window))
+}
+
+/// Whether a text could stand in a packet ([MQTT-1.5.4-2] and section 1.5.4).
+fn is_string(text: &str) -> bool {
+    text.len() <= topic::MAX_BYTES && !text.contains('\0')
 }

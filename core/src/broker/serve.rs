@@ -127,7 +127,7 @@ impl Broker {
         while let Some(mut entry) = session.replays.first_entry() {
             let replay = entry.get_mut();
             let subscription = replay.subscription;
-            let is_held = subscription.qos > QoS::AtMostOnce;
+            let is_held = subscription.qos > QoS::AtMostOnce || session.local;
             let outgoing = &session.outgoing;
             let is_full = outgoing.bytes() >= config.max_queued_bytes
                 || post.out.held_bytes() >= config.max_queued_bytes_total;
@@ -189,6 +189,7 @@ impl Broker {
             let delivery = post.out.owe(delivery);
             if session.local {
                 session.outgoing.enqueue(delivery);
+                post.out.counters.queued += 1;
                 post.out.raise_deliver(id, session);
             } else {
                 post.send_first(session, delivery, &mut encoder);

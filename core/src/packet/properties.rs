@@ -3,7 +3,7 @@
 use core::fmt;
 use core::num::{NonZeroU16, NonZeroU32};
 
-use super::place::Places;
+use super::place::{CLIENT_PUBLISH, Places};
 use super::property::{
     AUTHENTICATION_DATA, AUTHENTICATION_METHOD, SUBSCRIPTION_IDENTIFIER, USER_PROPERTY,
 };
@@ -122,6 +122,11 @@ impl<'a> Properties<'a> {
                 Property::SubscriptionIdentifier(id) => Some(id),
                 _ => None,
             })
+    }
+
+    /// Checks a block that was not decoded: whether a client could publish with it.
+    pub(crate) fn check_of_message(block: &[u8]) -> Result<(), ProtocolError> {
+        check(block, CLIENT_PUBLISH)
     }
 
     /// Reads the block of a packet, its length first; before MQTT 5 there is none.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
-use wherry_core::packet::ReasonCode;
+use wherry_core::packet::{PacketId, QoS, ReasonCode, SubscriptionOptions};
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
-use wherry_core::{Broker, Config};
+use wherry_core::{Broker, Config, LocalClient, LocalPublish};
 use wherry_tests::wire::{self, Properties, Value, Version, Will, id};
 
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ enum Call {
     Admit(usize),
     Refuse(usize),
     Kick(usize),
+    OpenLocal(usize),
+    Local { to: usize, what: u8 },
     Advance(u64),
     Actions(usize),
     Events,
@@ -39,7 +41,9 @@ fn call() -> impl Strategy<Value = Call> {
         2 => to.clone().prop_map(Call::Closed),
         10 => to.clone().prop_map(Call::Admit),
         1 => to.clone().prop_map(Call::Refuse),
-        1 => to.prop_map(Call::Kick),
+        1 => to.clone().prop_map(Call::Kick),
+        2 => to.clone().prop_map(Call::OpenLocal),
+        20 => (to, 0u8..24).prop_map(|(to, what)| Call::Local { to, what }),
         4 => (0u64..20_000).prop_map(Call::Advance),
         8 => (0usize..10).prop_map(Call::Actions),
         1 => Just(Call::Events),
@@ -91,6 +95,33 @@ fn delayed() -> Will {
     }
 }
 
+/// A call of a local client, which may be gone; returns what came of it.
+fn local(broker: &mut Broker, client: LocalClient, what: u8) -> String {
+    let at = usize::from(what);
+    let qos = [QoS::AtMostOnce, QoS::AtLeastOnce, QoS::ExactlyOnce][at % 3];
+    let filter = ["a/#", "a/b", "$share/g/a/b", "a/+"][at % 4];
+    let options = SubscriptionOptions {
+        qos,
+        ..SubscriptionOptions::default()
+    };
+    let publish = LocalPublish {
+        topic: ["a/b", "a/c"][at % 2],
+        payload: &[what],
+        qos,
+        retain: what.is_multiple_of(5),
+        properties: wherry_core::packet::Properties::EMPTY,
+    };
+    let id = PacketId::new(u16::from(what % 8 + 1)).unwrap();
+    match what {
+        0..=4 => format!("{:?}", broker.subscribe_local(client, filter, options, 0)),
+        5..=10 => format!("{:?}", broker.publish_local(client, &publish)),
+        11..=15 => format!("{:?}", broker.next_message(client)),
+        16..=20 => format!("{:?}", broker.acknowledge_local(client, id)),
+        21..=22 => format!("{:?}", broker.unsubscribe_local(client, filter)),
+        _ => format!("{:?}", broker.close_local(client)),
+    }
+}
+
 /// Makes the calls and returns all that came out.
 fn run(calls: &[Call], seed: u64) -> Vec<u8> {
     let mut now = Instant::from_millis(0);
@@ -99,10 +130,12 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
         max_events: 20,
         max_session_expiry: Some(EXPIRY),
         max_queued_messages: 5,
+        send_window: 4.try_into().unwrap(),
         ..Config::default()
     };
     let mut broker = Broker::new(config, seed, now, WallClock::from_unix_millis(0));
     let mut ids: Vec<ConnectionId> = vec![ConnectionId::default()];
+    let mut locals: Vec<LocalClient> = Vec::new();
     let mut out = Vec::new();
     for call in calls {
         let id = |to: usize| ids[to % ids.len()];
@@ -138,6 +171,15 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
             Call::Admit(to) => broker.admit(id(*to), Grant::unrestricted()),
             Call::Refuse(to) => broker.refuse(id(*to), ReasonCode::Banned),
             Call::Kick(to) => broker.kick(id(*to)),
+            Call::OpenLocal(name) => {
+                let name = ["a", "c", "d"][name % 3];
+                locals.extend(broker.open_local(name, Grant::unrestricted()));
+            }
+            Call::Local { to, what } => {
+                if let Some(client) = locals.get(to % locals.len().max(1)) {
+                    out.extend(local(&mut broker, *client, *what).bytes());
+                }
+            }
             Call::Advance(millis) => {
                 now = now.after(Duration::from_millis(*millis));
                 broker.advance(now);
@@ -168,7 +210,7 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
             "every waiting byte belongs to someone"
         );
         // Three clients have sessions that may outlive their connections.
-        assert!(broker.sessions() <= broker.connections() + 3);
+        assert!(broker.sessions() <= broker.connections() + locals.len() + 3);
         for id in &ids {
             let slices: usize = broker.outbox(*id).map(<[u8]>::len).sum();
             assert_eq!(slices, broker.outbox_len(*id));
@@ -180,6 +222,9 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
     }
     // The wills of those that end may go to those that do not yet.
     broker.advance(now.after(EXPIRY));
+    for client in locals {
+        broker.close_local(client);
+    }
     assert_eq!(
         (
             broker.connections(),
@@ -189,6 +234,7 @@ fn run(calls: &[Call], seed: u64) -> Vec<u8> {
         (0, 0, 0)
     );
     assert_eq!((broker.waiting_bytes(), broker.unparsed_bytes()), (0, 0));
+    assert_eq!((broker.queued_messages(), broker.queued_bytes()), (0, 0));
     out
 }
 

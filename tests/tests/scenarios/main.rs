@@ -9,6 +9,7 @@ mod ending;
 mod handshake;
 mod input;
 mod keep_alive;
+mod local;
 mod permission;
 mod properties;
 mod qos1;
