@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 
 use super::{Action, Broker, Cause, Event, EventKind};
 use crate::connection::{Closed, ConnectionId, Input, Stage};
-use crate::packet::{Disconnect, Packet, Properties, ProtocolVersion};
+use crate::packet::{Disconnect, Packet, Properties, Property, ProtocolVersion, ReasonCode};
 use crate::session::SessionId;
 
 impl Broker {
@@ -24,7 +24,8 @@ impl Broker {
     }
 
     /// Stops: no connection is opened any more, every will is published, every client hears that
-    /// the broker is going, every connection is closed.
+    /// the broker is going, and where it should go instead if the configuration says so, every
+    /// connection is closed.
     pub fn shut_down(&mut self) {
         self.stopping = true;
         // All wills first: who is still there is to hear of those who go with the broker.
@@ -88,12 +89,41 @@ impl Broker {
 
     /// [MQTT-4.13.1-1] DISCONNECT with the reason, and in words where there are any.
     fn send_disconnect(&mut self, id: ConnectionId, cause: &Cause) {
-        let Some(reason) = cause.reason_code() else {
-            return;
+        let reason = match cause {
+            // Section 4.11
+            Cause::Shutdown if self.config.server_reference.is_some() => {
+                ReasonCode::UseAnotherServer
+            }
+            cause => match cause.reason_code() {
+                Some(reason) => reason,
+                None => return,
+            },
         };
         let properties = Properties::EMPTY;
         let disconnect = Packet::Disconnect(Disconnect { reason, properties });
-        self.send_with_words(id, cause.words(), &disconnect);
+        self.send_last(id, reason, cause.words(), &disconnect);
+    }
+
+    /// Sends a refusal in CONNACK, or DISCONNECT: with the Server Reference if the reason is that the
+    /// client should go elsewhere (sections 3.2.2.3.16, 3.14.2.2.5), and in words.
+    pub(super) fn send_last(
+        &mut self,
+        id: ConnectionId,
+        reason: ReasonCode,
+        words: Option<&str>,
+        packet: &Packet<'_>,
+    ) {
+        let server = match reason {
+            ReasonCode::UseAnotherServer | ReasonCode::ServerMoved => {
+                self.config.server_reference.clone()
+            }
+            _ => None,
+        };
+        let server = server.as_deref().map(Property::ServerReference);
+        let server = server.filter(|server| server.wire_len() > 0); // It can be encoded.
+        let words = words.map(Property::ReasonString);
+        let properties: heapless::Vec<_, 2> = [server, words].into_iter().flatten().collect();
+        self.send_with(id, &properties, packet);
     }
 
     /// Takes a connection out of its stage into the last one, counts why, and returns the session

@@ -163,7 +163,10 @@ impl Broker {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
         if known.is_none() && self.sessions.len() >= self.config.max_sessions {
-            return Some(ReasonCode::QuotaExceeded);
+            return Some(match self.config.server_reference {
+                Some(_) => ReasonCode::UseAnotherServer,
+                None => ReasonCode::QuotaExceeded,
+            });
         }
         // Without data it was seen when CONNECT came.
         let fits = data.is_none() || self.welcome_fits(id, handshake, data);
@@ -173,7 +176,11 @@ impl Broker {
     /// The client comes in.
     pub(super) fn let_in(&mut self, id: ConnectionId, grant: Grant, data: Option<&[u8]>) {
         if let Some(reason) = self.obstacle(id, data) {
-            self.out.counters.sessions_over_limit += u64::from(reason == ReasonCode::QuotaExceeded);
+            let is_full = matches!(
+                reason,
+                ReasonCode::QuotaExceeded | ReasonCode::UseAnotherServer
+            );
+            self.out.counters.sessions_over_limit += u64::from(is_full);
             return self.reject(id, reason);
         }
         let Some(connection) = self.connections.get_mut(id) else {
@@ -258,7 +265,7 @@ impl Broker {
             reason,
             properties: Properties::EMPTY,
         });
-        self.send_with_words(id, what, &connack);
+        self.send_last(id, reason, what, &connack);
     }
 
     /// What CONNACK tells a client that is let in.

@@ -295,13 +295,24 @@ impl Broker {
         words: Option<&str>,
         packet: &Packet<'_>,
     ) {
-        if let Some(words) = words {
-            let is_last_word = matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_));
-            let wanted = is_last_word || self.connections.get(id).is_some_and(|it| it.wants_words);
-            let words = [Property::ReasonString(words)];
-            let in_words = packet.with_properties(Properties::from_slice(&words));
-            if wanted && self.fits(id, &in_words) {
-                return self.send(id, &in_words);
+        let is_last_word = matches!(packet, Packet::ConnAck(_) | Packet::Disconnect(_));
+        let wanted = is_last_word || self.connections.get(id).is_some_and(|it| it.wants_words);
+        let words = words.filter(|_| wanted).map(Property::ReasonString);
+        self.send_with(id, words.as_slice(), packet);
+    }
+
+    /// Sends a packet with as many of these properties as its client has room for; the last ones are
+    /// left out first.
+    pub(super) fn send_with(
+        &mut self,
+        id: ConnectionId,
+        properties: &[Property<'_>],
+        packet: &Packet<'_>,
+    ) {
+        for count in (1..=properties.len()).rev() {
+            let packet = packet.with_properties(Properties::from_slice(&properties[..count]));
+            if self.fits(id, &packet) {
+                return self.send(id, &packet);
             }
         }
         self.send(id, packet);
