@@ -116,9 +116,9 @@ impl Broker {
 
     /// Whether the client can even be told that it is let in.
     fn welcome_fits(&self, id: ConnectionId, handshake: &Handshake, data: Option<&[u8]>) -> bool {
-        let information = self.information_for(handshake);
         let method = self.method(id);
         let proof = proof(method.as_deref(), data);
+        let information = self.information_for(id, handshake, &proof);
         let terms = self.terms(handshake, information.as_deref(), &proof);
         self.fits(id, &welcome(&terms, false))
     }
@@ -211,9 +211,9 @@ impl Broker {
         let origin = connection.origin.clone();
         self.out.counters.admitted();
         {
-            let information = self.information_for(&handshake);
             let method = self.method(id);
             let proof = proof(method.as_deref(), data);
+            let information = self.information_for(id, &handshake, &proof);
             let terms = self.terms(&handshake, information.as_deref(), &proof);
             self.send(id, &welcome(&terms, session_present));
         }
@@ -321,10 +321,21 @@ impl Broker {
         terms
     }
 
-    /// What the client is told of where answers should go, if it asks ([MQTT-3.1.2-28]).
-    fn information_for(&self, handshake: &Handshake) -> Option<Box<str>> {
+    /// What the client is told of where answers should go, if it asks ([MQTT-3.1.2-28]) and has room
+    /// for it.
+    fn information_for(
+        &self,
+        id: ConnectionId,
+        handshake: &Handshake,
+        proof: &[Property<'_>],
+    ) -> Option<Box<str>> {
         let wanted = handshake.wants_response_information;
-        wanted.then(|| self.config.response_information.clone())?
+        let information = wanted.then(|| self.config.response_information.clone())??;
+        let fits = {
+            let terms = self.terms(handshake, Some(&information), proof);
+            self.fits(id, &welcome(&terms, false))
+        };
+        fits.then_some(information)
     }
 
     /// How long the session outlives the connection: what the client asked for, or the maximum if
