@@ -58,16 +58,24 @@ impl Broker {
         };
         let packet_id = packet.packet_id;
         self.check_answer(id, packet.filters.len())?;
-        if self.is_in_use(session, version, packet_id) {
-            let reasons = alloc::vec![IN_USE; packet.filters.len()];
-            self.send_suback(id, packet_id, &reasons, None);
-            return Ok(());
-        }
         let identifier = packet
             .properties
             .subscription_identifiers()
             .next()
             .unwrap_or(0);
+        if version == ProtocolVersion::V5 {
+            // CONNACK has said so: sections 3.2.2.3.11 to 3.2.2.3.13 call it a protocol error, and
+            // give the reason that DISCONNECT names ([MQTT-4.13.1-1]).
+            for request in packet.filters.iter() {
+                let offered = self.is_offered(request.filter, identifier);
+                offered.map_err(Cause::NotSupported)?;
+            }
+        }
+        if self.is_in_use(session, version, packet_id) {
+            let reasons = alloc::vec![IN_USE; packet.filters.len()];
+            self.send_suback(id, packet_id, &reasons, None);
+            return Ok(());
+        }
         let mut reasons = Vec::with_capacity(packet.filters.len());
         let mut refused = None;
         let mut words = None;
@@ -95,6 +103,24 @@ impl Broker {
         // [MQTT-3.8.4-1], [MQTT-3.8.4-6] SUBACK goes first, what is retained follows.
         self.send_suback(id, packet_id, &reasons, words.as_deref());
         self.serve_connection(id);
+        Ok(())
+    }
+
+    /// Whether a subscription makes use of something that is switched off.
+    fn is_offered(&self, filter: &str, identifier: u32) -> Result<(), ReasonCode> {
+        let config = &self.config;
+        if !config.shared_subscriptions_available
+            && matches!(topic::parse_shared(filter), Ok(Some(_)))
+        {
+            return Err(ReasonCode::SharedSubscriptionsNotSupported);
+        }
+        // 3.1.1 [MQTT-3.8.3-2]
+        if !config.wildcard_subscriptions_available && filter.contains(['+', '#']) {
+            return Err(ReasonCode::WildcardSubscriptionsNotSupported);
+        }
+        if !config.subscription_identifiers_available && identifier != 0 {
+            return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
+        }
         Ok(())
     }
 
@@ -150,16 +176,8 @@ impl Broker {
         let shared = topic::parse_shared(name)?;
         let filter = shared.map_or(name, |shared| shared.filter);
         topic::check_filter(filter, self.config.max_topic_levels)?;
+        self.is_offered(name, identifier)?;
         let config = &self.config;
-        if shared.is_some() && !config.shared_subscriptions_available {
-            return Err(ReasonCode::SharedSubscriptionsNotSupported.into());
-        }
-        if !config.wildcard_subscriptions_available && filter.contains(['+', '#']) {
-            return Err(ReasonCode::WildcardSubscriptionsNotSupported.into());
-        }
-        if !config.subscription_identifiers_available && identifier != 0 {
-            return Err(ReasonCode::SubscriptionIdentifiersNotSupported.into());
-        }
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(ReasonCode::UnspecifiedError.into());
         };
