@@ -3,7 +3,7 @@
 use wherry_core::Config;
 use wherry_core::packet::ReasonCode;
 use wherry_tests::scenario::{Admission, Client, World};
-use wherry_tests::wire::{self, Connack, Disconnect, Properties, Value, Version, id, kind};
+use wherry_tests::wire::{self, Disconnect, Properties, Value, Version, id, kind};
 
 const SERVER: &str = "other.example:1883";
 
@@ -23,14 +23,6 @@ fn small(name: &str, size: u32) -> wire::Connect {
     wire::connect(Version::V5)
         .client_id(name)
         .properties(properties)
-}
-
-fn refusal(world: &mut World, connect: &wire::Connect) -> (Client, Connack) {
-    let client = world.dial(connect.version());
-    world.send(client, connect.bytes());
-    let packet = world.expect(client, kind::CONNACK);
-    world.expect_nothing(client);
-    (client, packet.connack(connect.version()))
 }
 
 fn goodbye(world: &mut World, client: Client) -> Disconnect {
@@ -95,7 +87,7 @@ fn who_finds_no_room_for_a_session_is_sent_elsewhere() {
         let connect = wire::connect(version).client_id("late");
         let mut world = world(Some(SERVER), 1);
         let first = world.connect(version, "first");
-        let (client, connack) = refusal(&mut world, &connect);
+        let (client, connack) = world.try_connect(&connect);
         if version.is_v5() {
             assert_eq!(connack.code, 0x9c);
             assert_eq!(connack.properties, [reference()]);
@@ -122,7 +114,7 @@ fn who_finds_no_room_hears_so_if_there_is_no_other_server() {
         let mut world = world(None, 1);
         world.connect(version, "first");
         let connect = wire::connect(version).client_id("late");
-        let (_, connack) = refusal(&mut world, &connect);
+        let (_, connack) = world.try_connect(&connect);
         assert_eq!((connack.code, connack.properties), (code, vec![]));
     }
 }
@@ -162,7 +154,7 @@ fn a_reference_too_large_for_a_client_is_left_out() {
     for (size, expected) in [(whole, vec![reference()]), (whole - 1, vec![])] {
         let mut world = world(Some(SERVER), 1);
         world.connect(Version::V5, "first");
-        let (_, connack) = refusal(&mut world, &small("late", size));
+        let (_, connack) = world.try_connect(&small("late", size));
         assert_eq!((connack.code, connack.properties), (0x9c, expected));
     }
 }

@@ -11,6 +11,7 @@ mod handshake;
 mod input;
 mod keep_alive;
 mod local;
+mod offers;
 mod permission;
 mod properties;
 mod qos1;
