@@ -200,8 +200,11 @@ impl Outgoing {
         self.bytes -= delivery.message.len();
         self.waiting_bytes -= delivery.message.len();
         self.waiting_qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
-        if self.queue.is_empty() && self.queue.capacity() > KEEP {
+        let (len, capacity) = (self.queue.len(), self.queue.capacity());
+        if len == 0 && capacity > KEEP {
             self.queue = VecDeque::new();
+        } else if capacity > 4 * KEEP && len < capacity / 4 {
+            self.queue.shrink_to(capacity / 2);
         }
         Some(delivery)
     }

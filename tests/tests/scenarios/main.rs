@@ -27,4 +27,5 @@ mod shared;
 mod slow_consumer;
 mod sys;
 mod topic_alias;
+mod waiting;
 mod will_delay;

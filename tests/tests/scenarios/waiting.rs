@@ -1,0 +1,70 @@
+//! What waits for a client: in its queue, in flight, in replays of what is retained.
+
+use wherry_core::Config;
+use wherry_tests::scenario::{Client, World};
+use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
+
+/// CONNECT of a client whose session stays.
+fn lasting(client_id: &str) -> wire::Connect {
+    let never = Value::Four(u32::MAX);
+    wire::connect(Version::V5)
+        .client_id(client_id)
+        .clean(false)
+        .properties(Properties::new().with(id::SESSION_EXPIRY_INTERVAL, never))
+}
+
+/// The same with a Receive Maximum of 1.
+fn one_at_a_time(client_id: &str) -> wire::Connect {
+    let properties = Properties::new()
+        .with(id::SESSION_EXPIRY_INTERVAL, Value::Four(u32::MAX))
+        .with(id::RECEIVE_MAXIMUM, Value::Two(1));
+    lasting(client_id).properties(properties)
+}
+
+fn puback(packet_id: u16) -> Vec<u8> {
+    wire::packet(kind::PUBACK << 4, packet_id.to_be_bytes())
+}
+
+fn subscribe(world: &mut World, client: Client, filter: &str, options: u8) {
+    let packet = wire::subscribe(Version::V5, 1, &[(filter, options)]);
+    world.send(client, packet);
+    world.expect(client, kind::SUBACK);
+}
+
+/// Publishes at QoS 1 and reads the answer.
+#[track_caller]
+fn publish(world: &mut World, client: Client, topic: &str, payload: &str) {
+    let packet = wire::publish(Version::V5, topic, payload).qos(1, 1);
+    world.send(client, packet.bytes());
+    world.expect(client, kind::PUBACK);
+}
+
+fn payloads(world: &mut World, client: Client) -> Vec<String> {
+    let messages = world.messages(client).into_iter();
+    messages
+        .map(|it| String::from_utf8(it.payload).unwrap())
+        .collect()
+}
+
+#[test]
+fn qos_0_does_not_overtake_qos_0_that_waits() {
+    // [MQTT-4.6.0-6]
+    let mut world = World::new(Config {
+        queue_qos0: true,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.connect_with(&lasting("a"));
+    subscribe(&mut world, client, "t", 1);
+    world.hang_up(client);
+    publish(&mut world, publisher, "t", "one");
+    publish(&mut world, publisher, "t", "two");
+    world.publish(publisher, "t", "first");
+    let client = world.connect_with(&one_at_a_time("a"));
+    world.publish(publisher, "t", "second");
+    assert_eq!(payloads(&mut world, client), ["one"]);
+    world.send(client, puback(1));
+    assert_eq!(payloads(&mut world, client), ["two", "first", "second"]);
+    world.publish(publisher, "t", "third");
+    assert_eq!(payloads(&mut world, client), ["third"], "nothing waits");
+}
