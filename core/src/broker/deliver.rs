@@ -20,7 +20,7 @@ pub(super) enum Put {
     Done,
     /// The client does not take packets that large.
     TooLarge,
-    /// Only at QoS 0: there is no room for it.
+    /// There is no space for it.
     Full,
     /// There is no such connection.
     Gone,
@@ -46,7 +46,20 @@ impl Post<'_> {
         })
     }
 
-    /// Puts a PUBLISH into an outbox. What becomes of one that cannot go there is counted.
+    /// Puts a PUBLISH of QoS 0 into an outbox, if there is space for it.
+    #[inline]
+    pub(super) fn put_if_space(
+        &mut self,
+        id: ConnectionId,
+        encoder: &mut Encoder<'_, '_>,
+        head: Head,
+        identifiers: impl Iterator<Item = u32> + Clone,
+    ) -> Put {
+        self.put_into(id, encoder, head, identifiers, true)
+    }
+
+    /// Puts a PUBLISH into an outbox that [has room](Post::has_room), however large it is: what
+    /// could wait elsewhere until there was room is not dropped for want of it.
     #[inline]
     pub(super) fn put(
         &mut self,
@@ -54,6 +67,19 @@ impl Post<'_> {
         encoder: &mut Encoder<'_, '_>,
         head: Head,
         identifiers: impl Iterator<Item = u32> + Clone,
+    ) -> Put {
+        self.put_into(id, encoder, head, identifiers, false)
+    }
+
+    /// What becomes of a packet that cannot go into the outbox is counted.
+    #[inline]
+    fn put_into(
+        &mut self,
+        id: ConnectionId,
+        encoder: &mut Encoder<'_, '_>,
+        head: Head,
+        identifiers: impl Iterator<Item = u32> + Clone,
+        if_space: bool,
     ) -> Put {
         let Some(connection) = self.connections.get_mut(id) else {
             return Put::Gone;
@@ -80,9 +106,7 @@ impl Post<'_> {
             self.out.counters.dropped_too_large += 1;
             return Put::TooLarge;
         };
-        if head.qos == QoS::AtMostOnce
-            && !has_space(connection, self.out, self.config, encoded.len())
-        {
+        if if_space && !has_space(connection, self.out, self.config, encoded.len()) {
             return Put::Full;
         }
         self.out.counters.publish_sent += 1;

@@ -334,9 +334,10 @@ impl Routing<'_, '_> {
         if qos == QoS::AtMostOnce && !session.local && !session.outgoing.has_waiting_qos0() {
             let connection = session.connection;
             let head = Head::at_most_once(retain);
+            let identifiers = identifiers.clone();
             match self
                 .post
-                .put(connection, &mut self.encoder, head, identifiers.clone())
+                .put_if_space(connection, &mut self.encoder, head, identifiers)
             {
                 Put::Done | Put::TooLarge => return,
                 Put::Full => return tell_slow(&mut self.post, connection, session),

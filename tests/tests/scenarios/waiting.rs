@@ -68,3 +68,53 @@ fn qos_0_does_not_overtake_qos_0_that_waits() {
     world.publish(publisher, "t", "third");
     assert_eq!(payloads(&mut world, client), ["third"], "nothing waits");
 }
+
+#[test]
+fn retained_messages_of_qos_0_wait_for_space_in_the_outbox() {
+    // Each is larger than what is left below the limit once another one is there; then the limit of
+    // all outboxes is reached before the first.
+    for outbox_total_limit in [1 << 30, 300] {
+        let mut world = World::new(Config {
+            outbox_limit: 1000,
+            outbox_total_limit,
+            ..Config::default()
+        });
+        let publisher = world.connect(Version::V5, "publisher");
+        for n in 0..20 {
+            world.publish_retained(publisher, &format!("t/{n}"), [b'x'; 700]);
+        }
+        let client = world.connect(Version::V5, "a");
+        world.take_only(client, 0);
+        world.send(client, wire::subscribe(Version::V5, 1, &[("t/#", 0)]));
+        while world.received(client).len() < 20 * 700 {
+            let before = world.received(client).len();
+            world.take_only(client, 100);
+            assert!(world.received(client).len() > before, "more is to come");
+        }
+        world.take_all(client);
+        world.expect(client, kind::SUBACK);
+        assert_eq!(world.messages(client).len(), 20);
+    }
+}
+
+#[test]
+fn messages_of_qos_0_that_waited_wait_for_space_in_the_outbox_too() {
+    let mut world = World::new(Config {
+        queue_qos0: true,
+        outbox_limit: 1000,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    let client = world.connect_with(&lasting("a"));
+    subscribe(&mut world, client, "t", 0);
+    world.hang_up(client);
+    for _ in 0..20 {
+        world.publish(publisher, "t", [b'x'; 700]);
+    }
+    let client = world.dial(Version::V5);
+    world.take_only(client, 100);
+    world.send(client, lasting("a").bytes());
+    world.expect(client, kind::CONNACK);
+    world.take_all(client);
+    assert_eq!(world.messages(client).len(), 20);
+}
