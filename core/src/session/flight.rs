@@ -3,7 +3,8 @@
 //! Messages are numbered without end, and a number says the identifier: 1 to 65,535, then 1 again.
 //! So an identifier is found by arithmetic, however many are in flight, and in whatever order they
 //! are acknowledged. Clients acknowledge in order, more or less: what is in flight lies in one ring.
-//! Messages that were left behind by thousands of later ones move to a tree.
+//! Messages that were left behind by thousands of later ones move to a tree, and their identifiers
+//! to another: millions may follow before they are acknowledged, if ever.
 
 use alloc::collections::{BTreeMap, VecDeque};
 
@@ -33,6 +34,8 @@ pub(crate) fn packet_id(number: Sequence) -> PacketId {
 pub(crate) struct Flight<T> {
     /// Those that were left behind; their numbers are below `first`.
     behind: BTreeMap<Sequence, T>,
+    /// The numbers of those, by identifier.
+    behind_ids: BTreeMap<PacketId, Sequence>,
     ring: VecDeque<Option<T>>,
     /// The number of the first place of the ring.
     first: Sequence,
@@ -44,6 +47,7 @@ impl<T> Default for Flight<T> {
     fn default() -> Self {
         Self {
             behind: BTreeMap::new(),
+            behind_ids: BTreeMap::new(),
             ring: VecDeque::new(),
             first: 0,
             in_use: 0,
@@ -91,6 +95,7 @@ impl<T> Flight<T> {
             if let Some(thing) = thing {
                 self.in_use -= 1;
                 self.behind.insert(self.first, thing);
+                self.behind_ids.insert(packet_id(self.first), self.first);
             }
             self.first += 1;
         }
@@ -99,17 +104,21 @@ impl<T> Flight<T> {
     /// The number in flight with this identifier.
     #[inline]
     pub(crate) fn find(&self, id: PacketId) -> Option<Sequence> {
-        // The latest number below `end` with this identifier, then one turn earlier at a time.
+        // The latest number below `end` with this identifier, then one turn earlier at a time: the
+        // ring holds few turns.
         let end = self.end();
         let last = (end + TURN - u64::from(id.get())) % TURN + 1;
-        let mut number = end.checked_sub(last)?;
-        let least = self.behind.keys().next().copied().unwrap_or(self.first);
-        loop {
-            if self.get(number).is_some() {
-                return Some(number);
+        let mut number = end.checked_sub(last);
+        while let Some(this) = number.filter(|number| *number >= self.first) {
+            if self.get(this).is_some() {
+                return Some(this);
             }
-            number = number.checked_sub(TURN).filter(|number| *number >= least)?;
+            number = this.checked_sub(TURN);
         }
+        if self.behind_ids.is_empty() {
+            return None;
+        }
+        self.behind_ids.get(&id).copied()
     }
 
     #[inline]
@@ -132,6 +141,7 @@ impl<T> Flight<T> {
     #[inline]
     pub(crate) fn remove(&mut self, number: Sequence) -> Option<T> {
         let Some(place) = number.checked_sub(self.first) else {
+            self.behind_ids.remove(&packet_id(number));
             return self.behind.remove(&number);
         };
         let thing = self.ring.get_mut(usize::try_from(place).ok()?)?.take()?;
@@ -217,6 +227,25 @@ mod tests {
             assert_eq!(flight.remove(number), Some(number));
             assert_eq!(flight.find(*id), None);
         }
+    }
+
+    #[test]
+    fn what_was_left_behind_long_ago_is_found_at_once() {
+        let mut flight = Flight::default();
+        let kept = push(&mut flight);
+        for _ in 0..2 * GAPS {
+            let id = push(&mut flight);
+            let number = flight.find(id).expect("in flight");
+            flight.remove(number);
+        }
+        assert_eq!(flight.behind.len(), 1);
+        flight.first += TURN << 40; // As many later there is no time to go through.
+        assert_eq!(flight.find(kept), Some(0));
+        let id = push(&mut flight);
+        assert_ne!(id, kept);
+        assert_eq!(flight.find(packet_id(flight.end())), None);
+        assert_eq!(flight.remove(0), Some(0));
+        assert_eq!(flight.find(kept), None);
     }
 
     #[test]
