@@ -23,7 +23,8 @@ pub(super) fn standing(
     let is_here = session.local || post.connections.contains_key(connection);
     if qos > QoS::AtMostOnce || session.local {
         let policy = post.config.queue_policy;
-        if policy != QueuePolicy::DropOldest && !has_room(session, post, len, is_new) {
+        let may_make_room = policy == QueuePolicy::DropOldest || has_expired(session, post);
+        if !may_make_room && !has_room(session, post, len, is_new) {
             return Standing::Full;
         }
     } else if !is_here && !post.config.queue_qos0 {
@@ -59,7 +60,8 @@ pub(super) fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: b
         && total <= *max_queued_bytes_total
 }
 
-/// Makes room for a message, as the policy allows; false if there is none.
+/// Makes room for a message, as the policy allows; false if there is none. What has expired leaves
+/// in any case ([MQTT-3.3.2-5]).
 pub(super) fn make_room(
     session: &mut Session,
     post: &mut Post<'_>,
@@ -70,17 +72,28 @@ pub(super) fn make_room(
         if has_room(session, post, len, is_new) {
             return true;
         }
-        if post.config.queue_policy != QueuePolicy::DropOldest
-            || !would_help(session, post, len, is_new)
+        let is_expired = has_expired(session, post);
+        if !is_expired
+            && (post.config.queue_policy != QueuePolicy::DropOldest
+                || !would_help(session, post, len, is_new))
         {
             return false;
         }
         let Some(oldest) = session.outgoing.dequeue() else {
             return false;
         };
-        post.out.counters.dropped_queue_full += 1;
+        match is_expired {
+            true => post.out.counters.dropped_expired += 1,
+            false => post.out.counters.dropped_queue_full += 1,
+        }
         post.out.release(oldest);
     }
+}
+
+/// Whether the message that has waited longest for this session has expired.
+fn has_expired(session: &Session, post: &Post<'_>) -> bool {
+    let oldest = session.outgoing.front();
+    oldest.is_some_and(|oldest| oldest.message.is_expired(post.out.now))
 }
 
 /// Whether dropping what waits for this session could make room. Nobody loses their place to a

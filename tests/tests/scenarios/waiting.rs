@@ -1,6 +1,8 @@
 //! What waits for a client: in its queue, in flight, in replays of what is retained.
 
-use wherry_core::Config;
+use std::time::Duration;
+
+use wherry_core::{Config, QueuePolicy};
 use wherry_tests::scenario::{Client, World};
 use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
 
@@ -117,4 +119,61 @@ fn messages_of_qos_0_that_waited_wait_for_space_in_the_outbox_too() {
     world.expect(client, kind::CONNACK);
     world.take_all(client);
     assert_eq!(world.messages(client).len(), 20);
+}
+
+#[test]
+fn a_queue_full_of_what_has_expired_has_room() {
+    // [MQTT-3.3.2-5]
+    let mut world = World::new(Config {
+        max_queued_messages: 5,
+        ..Config::default()
+    });
+    let publisher = world.connect(Version::V5, "publisher");
+    for (name, filter) in [("a", "t"), ("b", "$share/g/u")] {
+        let client = world.connect_with(&lasting(name));
+        subscribe(&mut world, client, filter, 1);
+        world.hang_up(client);
+    }
+    let expiry = Properties::new().with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(60));
+    for topic in ["t", "u"].repeat(5) {
+        let packet = wire::publish(Version::V5, topic, "old").properties(expiry.clone());
+        world.send(publisher, packet.qos(1, 1).bytes());
+        assert_eq!(world.expect(publisher, kind::PUBACK).body.len(), 2);
+    }
+    world.pass(Duration::from_secs(61));
+    for topic in ["t", "u"] {
+        publish(&mut world, publisher, topic, "new");
+    }
+    assert_eq!(world.broker.counters().dropped_expired, 2);
+    for name in ["a", "b"] {
+        let client = world.connect_with(&lasting(name));
+        assert_eq!(payloads(&mut world, client), ["new"]);
+    }
+}
+
+#[test]
+fn what_others_hold_costs_a_session_nothing() {
+    // All queues together are full, and what one session drops would stay for the others.
+    for (sessions, kept) in [(3, [0, 1, 2, 3, 4]), (1, [1, 2, 3, 4, 5])] {
+        let mut world = World::new(Config {
+            max_queued_bytes_total: 50,
+            queue_policy: QueuePolicy::DropOldest,
+            ..Config::default()
+        });
+        let publisher = world.connect(Version::V5, "publisher");
+        let names = &["a", "b", "c"][..sessions];
+        for name in names {
+            let client = world.connect_with(&lasting(name));
+            subscribe(&mut world, client, "t", 1);
+            world.hang_up(client);
+        }
+        for n in 0..6 {
+            publish(&mut world, publisher, "t", &format!("message {n}"));
+        }
+        for name in names {
+            let client = world.connect_with(&lasting(name));
+            let kept = kept.map(|n| format!("message {n}"));
+            assert_eq!(payloads(&mut world, client), kept);
+        }
+    }
 }
