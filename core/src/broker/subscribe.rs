@@ -214,6 +214,8 @@ impl Broker {
             // A replay of the same filter that is under way begins anew.
             let replay = self.retained.replay(filter, subscription);
             session.replays.insert(inserted.filter, replay);
+        } else if let Some(replay) = session.replays.get_mut(&inserted.filter) {
+            replay.subscription = subscription; // What is left of it comes under the new terms.
         }
         Ok(subscription.qos)
     }

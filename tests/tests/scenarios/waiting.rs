@@ -177,3 +177,22 @@ fn what_others_hold_costs_a_session_nothing() {
         }
     }
 }
+
+#[test]
+fn a_new_subscription_goes_for_what_is_retained_and_not_yet_sent() {
+    // [MQTT-3.8.4-8], [MQTT-3.3.1-11]
+    const DO_NOT_SEND: u8 = 0x20;
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    for n in 0..3 {
+        let packet = wire::publish(Version::V5, format!("t/{n}"), "x").retain();
+        world.send(publisher, packet.qos(1, 1).bytes());
+    }
+    let client = world.connect_with(&one_at_a_time("a"));
+    subscribe(&mut world, client, "t/+", 1);
+    assert_eq!(world.expect_message(client).qos, 1);
+    subscribe(&mut world, client, "t/+", DO_NOT_SEND);
+    world.send(client, puback(1));
+    let rest = world.messages(client);
+    assert_eq!(rest.iter().map(|it| it.qos).collect::<Vec<_>>(), [0, 0]);
+}
