@@ -7,6 +7,9 @@ use crate::topic::{FilterId, FilterTree, SharedFilter};
 
 use slotmap::SlotMap;
 
+/// After so many members who are looked at, the best so far will do, however many there are.
+const LOOKS: usize = 64;
+
 slotmap::new_key_type! {
     /// The handle of a group, generational: one that is gone names no other.
     pub(crate) struct GroupId;
@@ -191,7 +194,8 @@ impl Shares {
                 best = candidate;
                 chosen = place;
             }
-            if best.0 == Standing::Ready && strategy != ShareStrategy::LeastInFlight {
+            let will_do = best.0 == Standing::Ready && strategy != ShareStrategy::LeastInFlight;
+            if will_do || (looked >= LOOKS && best.0 > Standing::Full) {
                 break;
             }
         }
@@ -328,6 +332,35 @@ mod tests {
         let load = |place| (Standing::Ready, [3, 1, 2, 1][place]);
         assert_eq!(group.next(ShareStrategy::LeastInFlight, load), Some(1));
         assert_eq!(group.next(ShareStrategy::LeastInFlight, load), Some(3));
+    }
+
+    #[test]
+    fn a_choice_among_many_does_not_look_at_all() {
+        let count = 10 * LOOKS;
+        let mut group = Group::of(count);
+        let mut id = GroupId::default();
+        group.shares.for_each_match("a/b", |group| id = group);
+        for standing in [Standing::Absent, Standing::Busy, Standing::Ready] {
+            for strategy in [
+                ShareStrategy::RoundRobin,
+                ShareStrategy::Random,
+                ShareStrategy::Sticky,
+                ShareStrategy::LeastInFlight,
+            ] {
+                let choice = group.shares.choose(id, strategy, |_, _| (standing, 0));
+                assert!(matches!(choice.0, Choice::Member(..)), "{strategy:?}");
+                assert!(choice.1 <= LOOKS, "{strategy:?}: {}", choice.1);
+            }
+        }
+        // Only if none of them can have it are the others looked at.
+        let last = group.members[count - 1];
+        let choice = group
+            .shares
+            .choose(id, ShareStrategy::Random, |id, _| match id == last {
+                true => (Standing::Absent, 0),
+                false => (Standing::Full, 0),
+            });
+        assert_eq!(choice.0, Choice::Member(last, SUBSCRIPTION));
     }
 
     #[test]

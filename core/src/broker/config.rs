@@ -39,7 +39,7 @@ pub enum ShareStrategy {
     Random,
     /// Always the same one, as long as it can take messages.
     Sticky,
-    /// The one with the fewest messages waiting and in flight.
+    /// The one with the fewest messages waiting and in flight, among 64 of a large group.
     LeastInFlight,
 }
 

@@ -72,6 +72,7 @@ impl Broker {
             session.connection = connection;
             session.ends = NEVER;
             session.will_due = NEVER;
+            session.timer = NEVER; // The one that is set is of no use any more.
             session.outgoing.reconnect();
         }
     }
@@ -136,6 +137,7 @@ impl Broker {
         if let Some(will) = &session.will {
             self.publish_will(will, &session.grant);
         }
+        self.work += session.filters() + session.outgoing.len();
         self.out.in_flight -= session.outgoing.in_flight();
         for (delivery, was_sent) in session.outgoing.into_deliveries() {
             // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its session.
@@ -144,8 +146,9 @@ impl Broker {
                 self.out.counters.dropped_session_ended += 1;
                 self.out.release(delivery);
             } else {
-                self.pass_on(delivery);
+                self.left_over.push_back(delivery);
             }
         }
+        self.pass_on_left_over();
     }
 }

@@ -39,7 +39,7 @@ use crate::connection::{Connection, ConnectionId, NEVER, Origin, Overdue, Paused
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
 use crate::retained::RetainedMessages;
-use crate::session::{Session, SessionId, Subscription};
+use crate::session::{Delivery, Session, SessionId, Subscription};
 use crate::share::Shares;
 use crate::time::{Instant, WallClock};
 use crate::topic::FilterTree;
@@ -57,6 +57,11 @@ use timers::{Timed, Timers};
 
 /// How often memory that is no longer needed is given back.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How many steps what is due at one moment may take before it is others' turn, and how many one
+/// timer takes by itself.
+const TIMERS_BUDGET: usize = 64 * 1024;
+const STEPS_PER_TIMER: usize = 16;
 
 /// What there is to check before a client is let in, or when it authenticates again.
 pub struct Credentials<'a> {
@@ -135,6 +140,8 @@ pub struct Broker {
     retained: RetainedMessages,
     /// Sessions to which more could be sent than there was time for, to go on in their turn.
     serving: VecDeque<SessionId>,
+    /// What members of shared subscriptions had whose sessions have ended, on its way to others.
+    left_over: VecDeque<Delivery>,
     /// Connections whose packets have made work enough for one turn, to go on in the next.
     yielded: VecDeque<ConnectionId>,
     /// How many steps were done for the connection whose turn it is.
@@ -175,6 +182,7 @@ impl Broker {
             absent: 0,
             retained: RetainedMessages::new(key()),
             serving: VecDeque::new(),
+            left_over: VecDeque::new(),
             yielded: VecDeque::new(),
             work: 0,
             timers: Timers::default(),
@@ -197,7 +205,11 @@ impl Broker {
     pub fn advance(&mut self, now: Instant) {
         self.now = self.now.max(now);
         self.out.now = self.now;
-        while let Some((at, id)) = self.timers.pop_due(self.now) {
+        self.work = 0;
+        while self.work < TIMERS_BUDGET
+            && let Some((at, id)) = self.timers.pop_due(self.now)
+        {
+            self.work += STEPS_PER_TIMER;
             match id {
                 Timed::Connection(id) => self.timer_fired(at, id),
                 Timed::Session(id) => self.session_timer_fired(at, id),
@@ -205,6 +217,7 @@ impl Broker {
         }
         self.out.counters.retained_expired += self.retained.expire(self.now);
         self.tell_of_itself();
+        self.pass_on_left_over();
         self.continue_serving();
         self.continue_yielded();
         match self.shrink_at {
@@ -222,13 +235,15 @@ impl Broker {
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
     /// all: timers are lazy.
     pub fn next_deadline(&self) -> Option<Instant> {
-        if !self.serving.is_empty() || !self.yielded.is_empty() {
+        if !self.serving.is_empty() || !self.yielded.is_empty() || !self.left_over.is_empty() {
             return Some(self.now);
         }
         // What has expired and has not left yet goes on leaving at once.
         let expiry = self.retained.next_expiry().map(|at| at.max(self.now));
         let sys = self.sys.next_deadline(self.now);
-        [self.timers.next(), self.shrink_at, expiry, sys]
+        // So do timers of one moment.
+        let timer = self.timers.next().map(|at| at.max(self.now));
+        [timer, self.shrink_at, expiry, sys]
             .into_iter()
             .flatten()
             .min()

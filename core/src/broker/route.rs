@@ -1,5 +1,6 @@
 //! From a message to its receivers: into their outboxes, or into the queues of their sessions.
 
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -15,6 +16,9 @@ use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
 use crate::session::{Delivery, Identifiers, Session, SessionId, Subscription};
 use crate::share::{Choice, GroupId, Standing};
+
+/// How many steps the messages of sessions that have ended may take to go to others in one go.
+const PASS_ON_BUDGET: usize = 16 * 1024;
 
 /// Working memory of routing, kept so that a message allocates nothing.
 #[derive(Debug, Default)]
@@ -167,6 +171,7 @@ impl Broker {
         let mut routed = routing.finish();
         // Its publisher has subscribed, and does not want it.
         routed.matched += own_filters;
+        *work += routed.matched;
         if routed.matched == 0 {
             out.counters.publish_without_subscriber += 1;
         }
@@ -200,9 +205,29 @@ impl Broker {
         self.scratch.own = own;
     }
 
+    /// Hands on what members of shared subscriptions had whose sessions have ended, as much of it as
+    /// one turn may take.
+    pub(super) fn pass_on_left_over(&mut self) {
+        let end = self.work.saturating_add(PASS_ON_BUDGET);
+        while self.work < end
+            && let Some(delivery) = self.left_over.pop_front()
+        {
+            self.work += 1;
+            self.pass_on(delivery);
+        }
+        if self.left_over.is_empty() {
+            self.left_over = VecDeque::new();
+        }
+    }
+
     /// Hands a message of a member of a shared subscription whose session has ended to another one
     /// ([MQTT-4.8.2-5] and the text before it).
-    pub(super) fn pass_on(&mut self, delivery: Delivery) {
+    fn pass_on(&mut self, delivery: Delivery) {
+        // [MQTT-3.3.2-5]
+        if delivery.message.is_expired(self.now) {
+            self.out.counters.dropped_expired += 1;
+            return self.out.release(delivery);
+        }
         let group = delivery.group;
         let kept = Arc::clone(&delivery.message);
         self.out.release(delivery);
@@ -232,7 +257,9 @@ impl Broker {
             routed: Routed::default(),
         };
         *work += routing.hand_to_group(shares, group);
-        routing.finish();
+        if routing.finish().matched == 0 {
+            out.counters.dropped_session_ended += 1;
+        }
         out.release_kept(kept);
     }
 }

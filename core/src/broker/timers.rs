@@ -82,7 +82,7 @@ impl super::Broker {
 mod tests {
     use super::super::{Broker, Config};
     use super::STALE_MIN;
-    use crate::connection::{Closed, ConnectionId, Origin, Transport};
+    use crate::connection::{Closed, ConnectionId, NEVER, Origin, Transport};
     use crate::permission::Grant;
     use crate::time::{Instant, WallClock};
 
@@ -90,6 +90,10 @@ mod tests {
     const CONNECT: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\xff\xff\0\0";
 
     fn connected(broker: &mut Broker) -> ConnectionId {
+        connected_with(broker, CONNECT)
+    }
+
+    fn connected_with(broker: &mut Broker, connect: &[u8]) -> ConnectionId {
         let origin = Origin {
             listener: 0,
             transport: Transport::Tcp,
@@ -97,7 +101,7 @@ mod tests {
             local: None,
         };
         let id = broker.open(origin).expect("there is room");
-        broker.received(id, CONNECT);
+        broker.received(id, connect);
         broker.admit(id, Grant::unrestricted());
         broker.sent(id, usize::MAX);
         id
@@ -140,5 +144,50 @@ mod tests {
         assert_eq!(broker.connections(), 1);
         assert!(broker.timers.heap.len() <= STALE_MIN + 3);
         assert!(broker.next_deadline().is_some());
+    }
+
+    #[test]
+    fn a_session_whose_client_is_back_has_no_timer() {
+        // Or those of sessions would count as in use, and all timers be sorted again and again.
+        let connect = b"\x10\x0d\0\x04MQTT\x04\0\xff\xff\0\x01a";
+        let mut broker = broker();
+        for _ in 0..2 {
+            let id = connected_with(&mut broker, connect);
+            assert!(
+                broker
+                    .sessions
+                    .values()
+                    .all(|session| session.timer == NEVER)
+            );
+            broker.closed(id, Closed::EndOfStream);
+            assert!(
+                broker
+                    .sessions
+                    .values()
+                    .all(|session| session.timer != NEVER)
+            );
+        }
+    }
+
+    #[test]
+    fn sessions_that_expire_at_the_same_moment_leave_in_turns() {
+        let connect = b"\x10\x12\0\x04MQTT\x05\x02\0\0\x05\x11\0\0\0\x0a\0\0";
+        let mut broker = broker();
+        for _ in 0..10_000 {
+            let id = connected_with(&mut broker, connect);
+            broker.closed(id, Closed::EndOfStream);
+        }
+        assert_eq!(broker.sessions(), 10_000);
+        let at = Instant::from_millis(10_000);
+        broker.advance(at);
+        assert!(broker.sessions() > 1000);
+        for _ in 0..10 {
+            broker.advance(broker.next_deadline().expect("more is due").max(at));
+            if broker.sessions() == 0 {
+                return;
+            }
+            assert_eq!(broker.next_deadline(), Some(at));
+        }
+        panic!("{} sessions are left", broker.sessions());
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use wherry_core::permission::Grant;
 use wherry_core::{Config, QueuePolicy};
-use wherry_tests::scenario::{Client, World};
+use wherry_tests::scenario::{World, texts};
 use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
 
 /// CONNECT of a client whose session stays.
@@ -25,50 +26,6 @@ fn one_at_a_time(client_id: &str) -> wire::Connect {
 
 fn puback(packet_id: u16) -> Vec<u8> {
     wire::packet(kind::PUBACK << 4, packet_id.to_be_bytes())
-}
-
-fn subscribe(world: &mut World, client: Client, filter: &str, options: u8) {
-    let packet = wire::subscribe(Version::V5, 1, &[(filter, options)]);
-    world.send(client, packet);
-    world.expect(client, kind::SUBACK);
-}
-
-/// Publishes at QoS 1 and reads the answer.
-#[track_caller]
-fn publish(world: &mut World, client: Client, topic: &str, payload: &str) {
-    let packet = wire::publish(Version::V5, topic, payload).qos(1, 1);
-    world.send(client, packet.bytes());
-    world.expect(client, kind::PUBACK);
-}
-
-fn payloads(world: &mut World, client: Client) -> Vec<String> {
-    let messages = world.messages(client).into_iter();
-    messages
-        .map(|it| String::from_utf8(it.payload).unwrap())
-        .collect()
-}
-
-#[test]
-fn qos_0_does_not_overtake_qos_0_that_waits() {
-    // [MQTT-4.6.0-6]
-    let mut world = World::new(Config {
-        queue_qos0: true,
-        ..Config::default()
-    });
-    let publisher = world.connect(Version::V5, "publisher");
-    let client = world.connect_with(&lasting("a"));
-    subscribe(&mut world, client, "t", 1);
-    world.hang_up(client);
-    publish(&mut world, publisher, "t", "one");
-    publish(&mut world, publisher, "t", "two");
-    world.publish(publisher, "t", "first");
-    let client = world.connect_with(&one_at_a_time("a"));
-    world.publish(publisher, "t", "second");
-    assert_eq!(payloads(&mut world, client), ["one"]);
-    world.send(client, puback(1));
-    assert_eq!(payloads(&mut world, client), ["two", "first", "second"]);
-    world.publish(publisher, "t", "third");
-    assert_eq!(payloads(&mut world, client), ["third"], "nothing waits");
 }
 
 #[test]
@@ -108,7 +65,7 @@ fn messages_of_qos_0_that_waited_wait_for_space_in_the_outbox_too() {
     });
     let publisher = world.connect(Version::V5, "publisher");
     let client = world.connect_with(&lasting("a"));
-    subscribe(&mut world, client, "t", 0);
+    world.subscribe(client, "t", 0);
     world.hang_up(client);
     for _ in 0..20 {
         world.publish(publisher, "t", [b'x'; 700]);
@@ -131,7 +88,7 @@ fn a_queue_full_of_what_has_expired_has_room() {
     let publisher = world.connect(Version::V5, "publisher");
     for (name, filter) in [("a", "t"), ("b", "$share/g/u")] {
         let client = world.connect_with(&lasting(name));
-        subscribe(&mut world, client, filter, 1);
+        world.subscribe(client, filter, 1);
         world.hang_up(client);
     }
     let expiry = Properties::new().with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(60));
@@ -142,12 +99,12 @@ fn a_queue_full_of_what_has_expired_has_room() {
     }
     world.pass(Duration::from_secs(61));
     for topic in ["t", "u"] {
-        publish(&mut world, publisher, topic, "new");
+        world.publish_acked(publisher, topic, "new");
     }
     assert_eq!(world.broker.counters().dropped_expired, 2);
     for name in ["a", "b"] {
-        let client = world.connect_with(&lasting(name));
-        assert_eq!(payloads(&mut world, client), ["new"]);
+        let client = world.resume(&lasting(name));
+        assert_eq!(texts(&world.messages(client)), ["new"]);
     }
 }
 
@@ -164,17 +121,97 @@ fn what_others_hold_costs_a_session_nothing() {
         let names = &["a", "b", "c"][..sessions];
         for name in names {
             let client = world.connect_with(&lasting(name));
-            subscribe(&mut world, client, "t", 1);
+            world.subscribe(client, "t", 1);
             world.hang_up(client);
         }
         for n in 0..6 {
-            publish(&mut world, publisher, "t", &format!("message {n}"));
+            world.publish_acked(publisher, "t", &format!("message {n}"));
         }
         for name in names {
-            let client = world.connect_with(&lasting(name));
+            let client = world.resume(&lasting(name));
             let kept = kept.map(|n| format!("message {n}"));
-            assert_eq!(payloads(&mut world, client), kept);
+            assert_eq!(texts(&world.messages(client)), kept);
         }
+    }
+}
+
+#[test]
+fn what_has_expired_is_not_passed_on() {
+    // [MQTT-3.3.2-5]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let first = world.connect_with(&lasting("first"));
+    world.subscribe(first, "$share/g/t", 1);
+    let expiry = Properties::new().with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(60));
+    let packet = wire::publish(Version::V5, "t", "old").properties(expiry);
+    world.send(publisher, packet.qos(1, 1).bytes());
+    world.expect_message(first);
+    let second = world.connect(Version::V5, "second");
+    world.subscribe(second, "$share/g/t", 1);
+    world.pass(Duration::from_secs(61));
+    world.connect_with(&lasting("first").clean(true));
+    world.expect_nothing(second);
+    assert_eq!(world.broker.counters().dropped_expired, 1);
+    assert_eq!(world.broker.queued_bytes(), 0);
+}
+
+#[test]
+fn what_nobody_is_left_for_is_counted() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let only = world.connect_with(&lasting("only"));
+    world.subscribe(only, "$share/g/t", 1);
+    world.publish_acked(publisher, "t", "x");
+    world.connect_with(&lasting("only").clean(true));
+    assert_eq!(world.broker.counters().dropped_session_ended, 1);
+}
+
+#[test]
+fn what_a_member_had_goes_to_others_in_turns() {
+    const MESSAGES: usize = 20_000;
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let first = world.connect_with(&lasting("first"));
+    world.subscribe(first, "$share/g/t", 1);
+    world.hang_up(first);
+    let packet = wire::publish(Version::V5, "t", "x").qos(1, 1).bytes();
+    world.send(publisher, packet.repeat(MESSAGES));
+    let second = world.connect(Version::V5, "second");
+    world.subscribe(second, "$share/g/t", 1);
+    let before = world.broker.counters().queued;
+    let socket = world.dial(Version::V5);
+    let connect = lasting("first").clean(true).bytes();
+    // Not `send`, which goes on until nothing is left to be done.
+    world.broker.received(world.id(socket), &connect);
+    world.broker.admit(world.id(socket), Grant::unrestricted());
+    let passed_on = world.broker.counters().queued - before;
+    assert!(
+        (100..MESSAGES as u64 / 2).contains(&passed_on),
+        "{passed_on}"
+    );
+    assert_eq!(world.broker.queued_messages(), MESSAGES);
+    world.settle();
+    assert_eq!(world.broker.queued_messages(), MESSAGES);
+    assert_eq!(world.messages(second).len(), 1024, "the window");
+    assert_eq!(world.broker.counters().dropped_session_ended, 0);
+}
+
+#[test]
+fn messages_for_many_are_handed_out_in_turns() {
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let clients: Vec<_> = (0..100)
+        .map(|n| world.connect(Version::V5, &format!("client {n}")))
+        .collect();
+    for client in &clients {
+        world.subscribe(*client, "t", 0);
+    }
+    assert!(!world.was_interrupted());
+    let packet = wire::publish(Version::V5, "t", "x").bytes();
+    world.send(publisher, packet.repeat(1000));
+    assert!(world.was_interrupted());
+    for client in clients {
+        assert_eq!(world.messages(client).len(), 1000);
     }
 }
 
@@ -189,9 +226,9 @@ fn a_new_subscription_goes_for_what_is_retained_and_not_yet_sent() {
         world.send(publisher, packet.qos(1, 1).bytes());
     }
     let client = world.connect_with(&one_at_a_time("a"));
-    subscribe(&mut world, client, "t/+", 1);
+    world.subscribe(client, "t/+", 1);
     assert_eq!(world.expect_message(client).qos, 1);
-    subscribe(&mut world, client, "t/+", DO_NOT_SEND);
+    world.subscribe(client, "t/+", DO_NOT_SEND);
     world.send(client, puback(1));
     let rest = world.messages(client);
     assert_eq!(rest.iter().map(|it| it.qos).collect::<Vec<_>>(), [0, 0]);
