@@ -17,6 +17,7 @@ mod properties;
 mod qos1;
 mod qos2;
 mod queue;
+mod random_sessions;
 mod reauthentication;
 mod receive_maximum;
 mod redelivery;
