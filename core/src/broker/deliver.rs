@@ -164,6 +164,9 @@ impl Post<'_> {
     pub(super) fn send_again(&mut self, session: &mut Session, encoded: &mut Vec<u8>) -> bool {
         let window = self.window(session.connection);
         let has_window = session.outgoing.has_window(window);
+        if !session.outgoing.is_resending() {
+            return false;
+        }
         let Some((id, entry)) = session.outgoing.next_resend() else {
             return false;
         };

@@ -35,7 +35,7 @@ impl Broker {
                 && let Some(will) = session.will.take()
             {
                 let grant = session.grant.clone();
-                self.publish_will(&will, &grant);
+                self.publish_will(id, &will, &grant);
             }
         }
         let connections: Vec<ConnectionId> = self.connections.keys().collect();

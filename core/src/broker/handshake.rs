@@ -8,7 +8,7 @@ use core::num::{NonZeroU16, NonZeroU32};
 use super::authentication::proof;
 use super::{Action, Broker, Cause, Event, EventKind};
 use crate::connection::{
-    AliasesToClient, Authentication, ConnectionId, Handshake, Paused, Secret, Stage, Step,
+    AliasesToClient, Authentication, ConnectionId, Handshake, Offer, Paused, Secret, Stage, Step,
 };
 use crate::packet::{
     ConnAck, Connect, FixedHeader, Packet, Properties, Property, ProtocolVersion, QoS, ReasonCode,
@@ -203,6 +203,7 @@ impl Broker {
         connection.since = self.now;
         connection.keep_alive = keep_alive;
         connection.window = handshake.receive_maximum;
+        connection.offered = Offer::of(&self.config);
         connection.aliases_to = aliases;
         if let Some(authentication) = &mut connection.authentication {
             authentication.answered(Step::Done, self.now);

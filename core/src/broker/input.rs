@@ -111,7 +111,7 @@ impl Broker {
                 self.break_off(id, Cause::Protocol(error));
                 break;
             }
-            let mut limit = self.config.max_packet_size;
+            let mut limit = connection.offered.or_more(&self.config).packet_size;
             if !connection.is_open() {
                 limit = limit.min(self.config.max_connect_size);
             }

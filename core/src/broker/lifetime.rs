@@ -73,7 +73,9 @@ impl Broker {
             session.ends = NEVER;
             session.will_due = NEVER;
             session.timer = NEVER; // The one that is set is of no use any more.
-            session.outgoing.reconnect();
+            if session.outgoing.in_flight() > 0 {
+                session.outgoing.reconnect();
+            }
         }
     }
 
@@ -82,7 +84,7 @@ impl Broker {
             session.will_due = NEVER;
             if let Some(will) = session.will.take() {
                 let grant = session.grant.clone();
-                self.publish_will(&will, &grant);
+                self.publish_will(id, &will, &grant);
             }
         }
     }
@@ -135,11 +137,11 @@ impl Broker {
             self.shares.leave(members, id);
         }
         if let Some(will) = &session.will {
-            self.publish_will(will, &session.grant);
+            self.publish_will(id, will, &session.grant);
         }
         self.work += session.filters() + session.outgoing.len();
         self.out.in_flight -= session.outgoing.in_flight();
-        for (delivery, was_sent) in session.outgoing.into_deliveries() {
+        for (delivery, was_sent) in session.outgoing.into_inner().into_deliveries() {
             // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its session.
             let is_bound = was_sent && delivery.qos == crate::packet::QoS::ExactlyOnce;
             if delivery.group.is_null() || is_bound {

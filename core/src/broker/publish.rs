@@ -57,13 +57,13 @@ impl Broker {
     fn publish_by_alias(&mut self, id: ConnectionId, publish: &Publish<'_>) -> Result<(), Cause> {
         let alias = publish.properties.topic_alias().map_or(0, |it| it.get());
         // [MQTT-3.3.2-9]
-        if alias == 0 || alias > self.config.max_topic_aliases {
-            return Err(Cause::Protocol(ALIAS_ABOVE_MAXIMUM));
-        }
         let levels = self.config.max_topic_levels;
         let Some(connection) = self.connections.get_mut(id) else {
             return Ok(());
         };
+        if alias == 0 || alias > connection.offered.or_more(&self.config).topic_aliases {
+            return Err(Cause::Protocol(ALIAS_ABOVE_MAXIMUM));
+        }
         // Taken out, for the topic is used while the broker is.
         let mut aliases = core::mem::take(&mut connection.aliases_from);
         let mut properties = core::mem::take(&mut self.properties);
@@ -134,7 +134,7 @@ impl Broker {
         }
         // [MQTT-3.3.4-9] of the client's side. Before MQTT 5 there is no such limit.
         if version == ProtocolVersion::V5
-            && connection.unreleased >= self.config.receive_window.get()
+            && connection.unreleased >= connection.offered.or_more(&self.config).receive_window
         {
             if self.config.receive_maximum == Strictness::Strict {
                 return Err(Cause::Protocol(RECEIVE_MAXIMUM_EXCEEDED));
@@ -228,8 +228,14 @@ impl Broker {
         Ok(self.route_to_others(from, after, message).reason())
     }
 
-    /// Publishes the will of a client that is gone: to whom it may concern, if the client may.
-    pub(super) fn publish_will(&mut self, will: &crate::session::Will, grant: &Grant) {
+    /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its own
+    /// session, if it has one still, gets it like anything else that it published.
+    pub(super) fn publish_will(
+        &mut self,
+        from: SessionId,
+        will: &crate::session::Will,
+        grant: &Grant,
+    ) {
         if !grant.may_publish(&will.topic) {
             self.out.counters.wills_refused += 1;
             return;
@@ -249,7 +255,7 @@ impl Broker {
             // A full store is counted there; nobody is left to be told.
             let _ = self.retain(&message, &will.properties, will.expiry);
         }
-        self.route(SessionId::default(), &message);
+        self.route(from, &message);
     }
 
     /// Keeps the message as its topic's retained one, or, if it is empty, forgets that one

@@ -57,7 +57,13 @@ pub(super) fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: b
     let total = post.out.held_bytes() + if is_new { len } else { 0 };
     session.outgoing.len() < *max_queued_messages
         && session.outgoing.bytes() + len <= *max_queued_bytes
-        && total <= *max_queued_bytes_total
+        && (total <= *max_queued_bytes_total || is_due_one(session, post))
+}
+
+/// Whether a client is there and owed nothing: what absent ones have piled up together does not keep
+/// the one message from it that it can take.
+fn is_due_one(session: &Session, post: &Post<'_>) -> bool {
+    session.outgoing.len() == 0 && post.has_room(session.connection)
 }
 
 /// Makes room for a message, as the policy allows; false if there is none. What has expired leaves

@@ -86,7 +86,7 @@ impl Broker {
             {
                 budget -= 1;
             }
-            if session.outgoing.next_resend().is_none() {
+            if !session.outgoing.is_resending() {
                 post.send_waiting(session, encoded, &mut budget);
                 if session.outgoing.is_idle() && !session.replays.is_empty() {
                     self.replay(id, &mut budget);

@@ -138,6 +138,34 @@ impl Paused {
     }
 }
 
+/// What a client may do. It was told in CONNACK, so it holds even if less is configured since then.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Offer {
+    pub(crate) receive_window: u16,
+    pub(crate) topic_aliases: u16,
+    pub(crate) packet_size: u32,
+}
+
+impl Offer {
+    pub(crate) fn of(config: &Config) -> Self {
+        Self {
+            receive_window: config.receive_window.get(),
+            topic_aliases: config.max_topic_aliases,
+            packet_size: config.max_packet_size,
+        }
+    }
+
+    /// The offer, or what is configured now if that is more.
+    pub(crate) fn or_more(self, config: &Config) -> Self {
+        let now = Self::of(config);
+        Self {
+            receive_window: self.receive_window.max(now.receive_window),
+            topic_aliases: self.topic_aliases.max(now.topic_aliases),
+            packet_size: self.packet_size.max(now.packet_size),
+        }
+    }
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -148,6 +176,8 @@ pub(crate) struct Connection {
     pub(crate) version: ProtocolVersion,
     /// How many messages of QoS 1 and 2 may be in flight to the client.
     pub(crate) window: u16,
+    /// What CONNACK said that the client may do.
+    pub(crate) offered: Offer,
     /// How many messages of QoS 2 came on this connection and are not released: they fill our
     /// Receive Maximum (section 4.9).
     pub(crate) unreleased: u16,
@@ -191,6 +221,7 @@ impl Connection {
             max_packet_size: u32::MAX,
             version: ProtocolVersion::V3_1_1,
             window: u16::MAX,
+            offered: Offer::default(),
             unreleased: 0,
             wants_words: true,
             paused: Paused::default(),

@@ -43,8 +43,8 @@ pub(crate) struct Flight<T> {
     in_use: usize,
 }
 
-impl<T> Default for Flight<T> {
-    fn default() -> Self {
+impl<T> Flight<T> {
+    pub(crate) const fn new() -> Self {
         Self {
             behind: BTreeMap::new(),
             behind_ids: BTreeMap::new(),
@@ -53,9 +53,7 @@ impl<T> Default for Flight<T> {
             in_use: 0,
         }
     }
-}
 
-impl<T> Flight<T> {
     pub(crate) fn len(&self) -> usize {
         self.behind.len() + self.in_use
     }
@@ -199,7 +197,7 @@ mod tests {
     #[test]
     fn identifiers_go_from_1_to_65_535_and_begin_again() {
         // [MQTT-2.2.1-3]
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         for turn in 0..2 {
             for id in 1..=65_535 {
                 assert_eq!(push(&mut flight).get(), id, "turn {turn}");
@@ -213,7 +211,7 @@ mod tests {
 
     #[test]
     fn an_identifier_in_flight_is_not_given_again() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         let kept: Vec<_> = (0..3).map(|_| push(&mut flight)).collect();
         for _ in 0..200_000 {
             let id = push(&mut flight);
@@ -231,7 +229,7 @@ mod tests {
 
     #[test]
     fn what_was_left_behind_long_ago_is_found_at_once() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         let kept = push(&mut flight);
         for _ in 0..2 * GAPS {
             let id = push(&mut flight);
@@ -250,7 +248,7 @@ mod tests {
 
     #[test]
     fn all_but_one_identifier_may_be_in_flight() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         let ids: Vec<_> = (0..65_534).map(|_| push(&mut flight)).collect();
         let number = flight.find(ids[100]).expect("in flight");
         flight.remove(number);
@@ -260,7 +258,7 @@ mod tests {
 
     #[test]
     fn a_flight_is_a_map_in_order() {
-        let mut flight = Flight::default();
+        let mut flight = Flight::new();
         let mut model = Model::new();
         let mut seed = 7;
         let mut random = |below: u64| crate::map::split_mix(&mut seed) % below;

@@ -14,6 +14,7 @@
 mod flight;
 mod incoming;
 mod outgoing;
+mod rare;
 mod subscription;
 mod will;
 
@@ -21,6 +22,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::time::Duration;
+
+use rare::Rare;
 
 use crate::connection::{ConnectionId, NEVER};
 use crate::permission::Grant;
@@ -87,10 +90,10 @@ pub(crate) struct Session {
     pub(crate) grant: Grant,
     pub(crate) subscriptions: Subscriptions,
     /// The shared subscriptions that it is a member of.
-    pub(crate) memberships: Subscriptions,
+    pub(crate) memberships: Rare<Subscriptions>,
     /// Retained messages that are still to be sent: at most one replay for each subscription.
     pub(crate) replays: BTreeMap<FilterId, Replay>,
-    pub(crate) outgoing: Outgoing,
+    pub(crate) outgoing: Rare<Outgoing>,
     pub(crate) incoming: Incoming,
     /// As granted.
     pub(crate) expiry: Expiry,
@@ -116,9 +119,9 @@ impl Session {
             merged: (0, 0),
             grant,
             subscriptions: Subscriptions::default(),
-            memberships: Subscriptions::default(),
+            memberships: Rare::new(),
             replays: BTreeMap::new(),
-            outgoing: Outgoing::default(),
+            outgoing: Rare::new(),
             incoming: Incoming::default(),
             expiry: Expiry::AT_ONCE,
             asked_expiry: Expiry::AT_ONCE,

@@ -23,6 +23,7 @@ use alloc::sync::Arc;
 use core::num::NonZeroU32;
 
 use super::flight::{Flight, Sequence, packet_id};
+use super::rare::Empty;
 use crate::message::Kept;
 use crate::packet::{PacketId, QoS};
 use crate::share::GroupId;
@@ -121,7 +122,7 @@ pub(crate) enum Outcome {
 }
 
 /// Messages on their way to one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Outgoing {
     flight: Flight<InFlight>,
     /// How many of those in flight were sent on this connection: they fill the window.
@@ -137,7 +138,32 @@ pub(crate) struct Outgoing {
     waiting_bytes: usize,
 }
 
+impl Empty for Outgoing {
+    fn empty() -> &'static Self {
+        static EMPTY: Outgoing = Outgoing::new();
+        &EMPTY
+    }
+}
+
+impl Default for Outgoing {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Outgoing {
+    const fn new() -> Self {
+        Self {
+            flight: Flight::new(),
+            in_window: 0,
+            resend: (0, 0),
+            queue: VecDeque::new(),
+            waiting_qos0: 0,
+            bytes: 0,
+            waiting_bytes: 0,
+        }
+    }
+
     /// How many messages wait or are in flight.
     pub(crate) fn len(&self) -> usize {
         self.queue.len() + self.flight.len()
@@ -166,7 +192,13 @@ impl Outgoing {
     /// Whether there is nothing that only waits for room.
     #[inline]
     pub(crate) fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.resend.0 >= self.resend.1
+        self.queue.is_empty() && !self.is_resending()
+    }
+
+    /// Whether there may be messages to be sent again.
+    #[inline]
+    pub(crate) fn is_resending(&self) -> bool {
+        self.resend.0 < self.resend.1
     }
 
     /// Whether the window has room for a message of QoS 1 or 2.

@@ -2,6 +2,7 @@
 
 use alloc::vec::Vec;
 
+use super::rare::Empty;
 use crate::packet::{QoS, SubscriptionOptions};
 use crate::topic::FilterId;
 
@@ -34,6 +35,16 @@ pub(crate) struct Subscriptions {
     filters: Vec<FilterId>,
     /// How many bytes the filters count for.
     bytes: usize,
+}
+
+impl Empty for Subscriptions {
+    fn empty() -> &'static Self {
+        static EMPTY: Subscriptions = Subscriptions {
+            filters: Vec::new(),
+            bytes: 0,
+        };
+        &EMPTY
+    }
 }
 
 impl Subscriptions {

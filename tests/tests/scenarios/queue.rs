@@ -436,3 +436,25 @@ fn a_message_that_finds_no_room_drops_no_more_than_would_make_it() {
     let client = world.resume(&wire::lasting(Version::V5, "a"));
     assert_eq!(world.drain_texts(client), numbers(0..3));
 }
+
+#[test]
+fn what_absent_clients_have_piled_up_keeps_nothing_from_those_who_are_there() {
+    for policy in [QueuePolicy::Reject, QueuePolicy::DropOldest] {
+        let config = Config {
+            queue_policy: policy,
+            max_queued_bytes_total: 10_000,
+            ..Config::default()
+        };
+        let (mut world, publisher) = absent(config, Version::V5);
+        world.publish_acked(publisher, "t/full", &"x".repeat(9_990));
+        let present = world.connect(Version::V5, "present");
+        world.subscribe(present, "to/present", 1);
+        for n in 0..100 {
+            let reason = world.publish_acked(publisher, "to/present", &n.to_string());
+            assert_eq!(reason, 0, "{policy:?} {n}");
+            let message = world.expect_message(present);
+            assert_eq!(message.payload, n.to_string().as_bytes());
+            world.ack(present, kind::PUBACK, message.packet_id.expect("QoS 1"));
+        }
+    }
+}

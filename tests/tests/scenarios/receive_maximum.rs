@@ -361,3 +361,38 @@ fn identifiers_that_stay_in_flight_are_skipped_when_the_others_come_round_again(
     }
     assert_eq!(held.len(), 3);
 }
+
+#[test]
+fn what_connack_offered_holds_although_less_is_configured_since() {
+    let many = Config {
+        receive_window: window(3),
+        max_topic_aliases: 5,
+        max_packet_size: 1000,
+        ..Config::default()
+    };
+    let few = Config {
+        receive_window: window(1),
+        max_topic_aliases: 1,
+        max_packet_size: 100,
+        ..many.clone()
+    };
+    let mut world = World::new(many);
+    let client = world.connect(Version::V5, "a");
+    world.broker.configure(few);
+    hold(&mut world, client, 1..=3);
+    let alias = Properties::new().with(id::TOPIC_ALIAS, Value::Two(5));
+    let publish = wire::publish(Version::V5, "t", vec![b'x'; 900]).properties(alias);
+    world.send(client, publish.bytes());
+    assert!(!world.is_closed(client));
+    world.publish_at(client, 2, 4, "t", "x");
+    let reason = world.expect(client, kind::DISCONNECT).disconnect().reason;
+    assert_eq!(reason, 0x93, "and no more than was offered");
+    // Whoever comes now is offered less.
+    let client = world.connect(Version::V5, "b");
+    world.send(
+        client,
+        wire::publish(Version::V5, "t", vec![b'x'; 900]).bytes(),
+    );
+    let reason = world.expect(client, kind::DISCONNECT).disconnect().reason;
+    assert_eq!(reason, 0x95);
+}

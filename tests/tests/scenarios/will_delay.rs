@@ -246,3 +246,21 @@ fn stopping_publishes_wills_that_wait() {
     assert_eq!(world.expect_message(watcher).payload, b"gone");
     assert_eq!(world.broker.counters().wills_published, 1);
 }
+
+#[test]
+fn a_client_that_does_not_want_to_hear_itself_does_not_hear_its_own_will() {
+    // [MQTT-3.8.3-3] The client that left the will has published it.
+    for (options, heard) in [(0x04, 0), (0x00, 1)] {
+        let will = Will {
+            qos: 1,
+            ..Will::new("will/a", "gone")
+        };
+        let connect = wire::lasting(Version::V5, "a");
+        let mut world = World::default();
+        let client = world.connect_with(&connect.clone().will(will));
+        world.subscribe(client, "will/#", options | 1);
+        world.hang_up(client);
+        let back = world.resume(&connect);
+        assert_eq!(world.messages(back).len(), heard);
+    }
+}
