@@ -9,8 +9,8 @@ use std::path::Path;
 
 use wherry_tests::fuzz::Script;
 use wherry_tests::wire::{
-    self, PINGREQ, Properties, Value, Version, Will, connect, disconnect, id, publish, subscribe,
-    unsubscribe,
+    self, PINGREQ, Properties, Value, Version, Will, ack, connect, disconnect, id, kind, publish,
+    subscribe, unsubscribe,
 };
 
 const OUTBOX: u8 = 1;
@@ -23,7 +23,7 @@ fn main() {
     for version in Version::ALL {
         let mut name = format!("{version:?}-").to_lowercase();
         name.retain(|c| c != '_');
-        for (what, script) in conversations(version) {
+        for (what, script) in conversations(version).into_iter().chain(exchanges(version)) {
             let path = folder.join(format!("{name}{what}"));
             fs::write(path, script.bytes()).expect("the folder is ours");
         }
@@ -37,6 +37,129 @@ fn pair(version: Version, ways: u8) -> Script {
         .send(0, connect(version).client_id("s").bytes())
         .send(0, subscribe(version, 1, &filters))
         .send(1, connect(version).client_id("p").bytes())
+}
+
+/// Conversations at QoS 1 and 2, and sessions that go on.
+fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
+    let to = |qos, id| publish(version, "a/b", "x").qos(qos, id).bytes();
+    let lasting = |name: &str| {
+        let expiry = Value::Four(1000);
+        let connect = connect(version).client_id(name).clean(false);
+        match version {
+            Version::V5 => connect.with(id::SESSION_EXPIRY_INTERVAL, expiry),
+            _ => connect,
+        }
+        .bytes()
+    };
+    let filters = [("a/#", 2), ("$share/g/a/b", 1)];
+    let begin = |ways| {
+        Script::new(ways)
+            .send(0, lasting("s"))
+            .send(0, subscribe(version, 1, &filters))
+            .send(1, connect(version).client_id("p").bytes())
+    };
+    let acks = |kinds: &[u8]| -> Vec<u8> {
+        let ids = 1..=3;
+        kinds
+            .iter()
+            .flat_map(|kind| ids.clone().flat_map(|id| ack(*kind, id)))
+            .collect()
+    };
+    let waiting = |ways| {
+        (1..=3).fold(begin(ways).hang_up(0), |script, id| {
+            script
+                .send(1, to(1, id))
+                .send(1, to(2, id + 3))
+                .send(1, ack(kind::PUBREL, id + 3))
+        })
+    };
+    let all = [kind::PUBACK, kind::PUBREC, kind::PUBCOMP];
+    let aliased = |topic: &str, alias| {
+        let properties = Properties::new().with(id::TOPIC_ALIAS, Value::Two(alias));
+        publish(version, topic, "x")
+            .qos(1, 9)
+            .properties(properties)
+            .bytes()
+    };
+    vec![
+        (
+            "qos-1",
+            begin(0).send(1, to(1, 5)).send(0, acks(&[kind::PUBACK])),
+        ),
+        (
+            "qos-2",
+            begin(0)
+                .send(
+                    1,
+                    [
+                        to(2, 5),
+                        to(2, 5),
+                        ack(kind::PUBREL, 5),
+                        ack(kind::PUBREL, 5),
+                    ]
+                    .concat(),
+                )
+                .send(0, acks(&all)),
+        ),
+        (
+            "out-of-step",
+            begin(0).send(1, to(2, 5)).send(0, acks(&[kind::PUBCOMP])),
+        ),
+        (
+            "waiting",
+            waiting(0).dial(0).send(0, lasting("s")).send(0, acks(&all)),
+        ),
+        (
+            "redelivery",
+            waiting(0)
+                .dial(0)
+                .send(0, lasting("s"))
+                .dial(0)
+                .send(0, lasting("s"))
+                .pass(30),
+        ),
+        (
+            "expiry",
+            waiting(STOP).pass(255).dial(0).send(0, lasting("s")),
+        ),
+        (
+            "discarded",
+            waiting(0)
+                .dial(0)
+                .send(0, connect(version).client_id("s").bytes()),
+        ),
+        (
+            "full",
+            waiting(LIMITS)
+                .dial(0)
+                .send(0, lasting("s"))
+                .pass(15)
+                .pass(15)
+                .pass(15),
+        ),
+        (
+            "window",
+            begin(LIMITS)
+                .send(1, [to(2, 1), to(2, 2), to(2, 3)].concat())
+                .send(0, acks(&all)),
+        ),
+        (
+            "alias",
+            begin(0).send(
+                1,
+                [aliased("a/b", 1), aliased("", 1), aliased("", 2)].concat(),
+            ),
+        ),
+        (
+            "share",
+            begin(0)
+                .send(2, connect(version).client_id("t").bytes())
+                .send(2, subscribe(version, 1, &[("$share/g/a/b", 2)]))
+                .send(1, [to(1, 1), to(2, 2), to(1, 3)].concat())
+                .hang_up(2)
+                .send(0, unsubscribe(version, 2, &["$share/g/a/b", "a/b"])),
+        ),
+    ]
 }
 
 fn conversations(version: Version) -> Vec<(&'static str, Script)> {

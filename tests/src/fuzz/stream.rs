@@ -1,8 +1,9 @@
 //! Whole connections: what clients send, read and do, as the fuzzer likes it.
 
+use std::num::NonZeroU16;
 use std::time::Duration;
 
-use wherry_core::Config;
+use wherry_core::{Config, QueuePolicy, ShareStrategy};
 
 use crate::scenario::{Client, World};
 use crate::wire::{Version, take_packet};
@@ -16,6 +17,11 @@ const CONNECTIONS: usize = 32;
 /// Below this nothing that a client reads has to wait for room. Above it, what a subscription
 /// replays may be overtaken by what happens meanwhile, and when that is depends on the pieces.
 const AT_ONCE: u64 = 64 << 10;
+
+/// However long a session is to last, it ends then.
+const LONGEST_SESSION: Duration = Duration::from_secs(100);
+
+const SMALL_WINDOW: NonZeroU16 = NonZeroU16::new(2).expect("it is not zero");
 
 /// The ways of a script's world: the first byte.
 mod ways {
@@ -142,6 +148,7 @@ pub fn stream(script: &[u8]) -> bool {
 fn config(ways: u8) -> Config {
     let mut config = Config {
         max_keep_alive: None,
+        max_session_expiry: Some(LONGEST_SESSION),
         ..Config::default()
     };
     if ways & ways::SMALL_OUTBOX != 0 {
@@ -158,6 +165,19 @@ fn config(ways: u8) -> Config {
         config.max_subscription_bytes = 40;
         config.max_retained = 3;
         config.max_retained_bytes = 300;
+        config.max_sessions = 6;
+        config.max_queued_messages = 3;
+        config.max_queued_bytes = 100;
+        config.max_queued_bytes_total = 150;
+        config.queue_policy = QueuePolicy::DropOldest;
+        config.queue_qos0 = true;
+        config.send_window = SMALL_WINDOW;
+        config.receive_window = SMALL_WINDOW;
+        config.max_topic_aliases = 2;
+        config.max_topic_aliases_to_client = 2;
+        config.retransmit_interval = Some(Duration::from_secs(1));
+        config.retransmit_limit = 2;
+        config.share_strategy = ShareStrategy::LeastInFlight;
     }
     config
 }
@@ -230,13 +250,20 @@ fn end(mut world: World, all: &[Client], ways: u8) -> Outcome {
         world.hang_up(*client);
     }
     assert_consistent(&world, all);
+    assert_eq!(world.broker.connections(), 0);
+    assert_eq!(world.broker.sessions(), world.broker.absent_sessions());
+    // By now the last session has ended, and its will was published.
+    world.pass(2 * LONGEST_SESSION);
     let broker = &world.broker;
     let held = [
-        broker.connections(),
         broker.sessions(),
+        broker.absent_sessions(),
         broker.subscriptions(),
+        broker.shared_subscriptions(),
+        broker.queued_messages(),
+        broker.queued_bytes(),
     ];
-    assert_eq!(held, [0; 3], "nobody is there any more");
+    assert_eq!(held, [0; 6], "nobody is there any more");
     assert_eq!((broker.waiting_bytes(), broker.unparsed_bytes()), (0, 0));
     Outcome {
         received,
@@ -259,7 +286,7 @@ fn assert_consistent(world: &World, all: &[Client]) {
         waiting += len;
     }
     assert_eq!(waiting, broker.waiting_bytes(), "every byte is someone's");
-    assert!(broker.sessions() <= broker.connections());
+    assert!(broker.sessions() <= broker.connections() + broker.absent_sessions());
     assert!(
         broker
             .next_deadline()
