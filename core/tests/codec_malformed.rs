@@ -177,6 +177,15 @@ fn a_refused_connect_is_answered_in_the_form_its_sender_reads() {
         ("00 04 'MQTT' 83", Some(V3_1_1)),
         ("00 04 'MQTT' 06", Some(V5)),
         ("00 04 'MQTT' 85", Some(V5)),
+        // What follows tells more than the level.
+        ("00 04 'MQTT' 06 02 00 3c 00 01 'a'", Some(V3_1_1)),
+        (
+            "00 04 'MQTT' 63 c2 00 3c 00 00 00 01 'u' 00 01 'p'",
+            Some(V3_1_1),
+        ),
+        ("00 04 'MQTT' 06 02 00 3c 00 00 01 'a'", Some(V5)),
+        ("00 04 'MQTT' 03 02 00 3c 00 00 01 'a'", Some(V5)),
+        ("00 04 'MQTT' 03 02 00 3c 00 01 'a'", Some(V3_1_1)),
         ("00 06 'MQIsdp' 03", Some(V3_1)),
         ("00 04 'MQTT' 04 01", Some(V3_1_1)),
         ("00 04 'MQTT' 05 01", Some(V5)),

@@ -155,11 +155,24 @@ fn read_version(reader: &mut Reader<'_>) -> Result<(ProtocolVersion, bool), Conn
             ),
             reply: Some(match family {
                 ProtocolVersion::V3_1 => ProtocolVersion::V3_1,
-                _ if level >= 5 => ProtocolVersion::V5,
-                _ => ProtocolVersion::V3_1_1,
+                _ => written_like(*reader, level),
             }),
         }),
     }
+}
+
+/// The version that what follows an unknown level is written like. Who writes a CONNECT so reads
+/// a CONNACK of that version; if it is like neither, the number has to do.
+fn written_like(rest: Reader<'_>, level: u8) -> ProtocolVersion {
+    let by_level = if level >= ProtocolVersion::V5.level() {
+        ProtocolVersion::V5
+    } else {
+        ProtocolVersion::V3_1_1
+    };
+    [ProtocolVersion::V3_1_1, ProtocolVersion::V5]
+        .into_iter()
+        .find(|version| read_after_version(rest, *version, false).is_ok())
+        .unwrap_or(by_level)
 }
 
 fn read_after_version<'a>(
