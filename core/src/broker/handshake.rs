@@ -38,16 +38,15 @@ impl Broker {
                     && (version == ProtocolVersion::V5 || has_code)
                 {
                     self.set_version(id, version);
+                    self.set_limit(id, error.max_packet_size);
                     self.refuse_connect(id, error.error.reason, Some(error.error.what));
                 }
                 return Err(Cause::Protocol(error.error));
             }
         };
         self.set_version(id, connect.version);
+        self.set_limit(id, connect.properties.maximum_packet_size());
         if let Some(connection) = self.connections.get_mut(id) {
-            if let Some(size) = connect.properties.maximum_packet_size() {
-                connection.max_packet_size = size.get();
-            }
             let wants_words = connect.properties.request_problem_information();
             connection.wants_words = wants_words.unwrap_or(true);
         }
@@ -366,6 +365,13 @@ impl Broker {
     fn set_version(&mut self, id: ConnectionId, version: ProtocolVersion) {
         if let Some(connection) = self.connections.get_mut(id) {
             connection.version = version;
+        }
+    }
+
+    /// Nothing larger than this goes to the client ([MQTT-3.1.2-24]).
+    fn set_limit(&mut self, id: ConnectionId, size: Option<NonZeroU32>) {
+        if let (Some(connection), Some(size)) = (self.connections.get_mut(id), size) {
+            connection.max_packet_size = size.get();
         }
     }
 

@@ -1,12 +1,13 @@
 //! CONNECT: who the client is and what it wants.
 
 use core::fmt;
+use core::num::NonZeroU32;
 
 use super::place::{CONNECT, WILL};
 use super::reader::Reader;
 use super::writer::Sink;
 use super::{
-    EncodeError, FixedHeader, Properties, ProtocolError, ProtocolVersion, QoS, ReasonCode,
+    EncodeError, FixedHeader, Properties, Property, ProtocolError, ProtocolVersion, QoS, ReasonCode,
 };
 
 /// The bit of the protocol level by which a bridge (of Mosquitto and others) says that it is one.
@@ -69,6 +70,9 @@ pub struct ConnectError {
     /// The version in whose form the peer can read a CONNACK. None if it does not seem to be an
     /// MQTT client at all: then nothing is said.
     pub reply: Option<ProtocolVersion>,
+    /// The largest packet that the peer takes, as far as its CONNECT can be read: no answer may be
+    /// larger.
+    pub max_packet_size: Option<NonZeroU32>,
 }
 
 impl<'a> Connect<'a> {
@@ -82,6 +86,7 @@ impl<'a> Connect<'a> {
             .map_err(|error| ConnectError {
                 error,
                 reply: Some(version),
+                max_packet_size: stated_limit(reader, version),
             })
     }
 
@@ -129,7 +134,11 @@ impl<'a> Connect<'a> {
 
 /// Reads protocol name and level: the version, and whether a bridge calls.
 fn read_version(reader: &mut Reader<'_>) -> Result<(ProtocolVersion, bool), ConnectError> {
-    let silent = |error| ConnectError { error, reply: None };
+    let silent = |error| ConnectError {
+        error,
+        reply: None,
+        max_packet_size: None,
+    };
     // The name is compared as bytes: whatever it is, if it is not one of these two, nothing else
     // of the packet can be trusted.
     let name = reader.string_bytes().map_err(silent)?;
@@ -147,17 +156,21 @@ fn read_version(reader: &mut Reader<'_>) -> Result<(ProtocolVersion, bool), Conn
         (ProtocolVersion::V3_1, 3) => Ok((ProtocolVersion::V3_1, bridge)),
         (ProtocolVersion::V5, 4) => Ok((ProtocolVersion::V3_1_1, bridge)),
         (ProtocolVersion::V5, 5) if !bridge => Ok((ProtocolVersion::V5, false)),
-        (family, level) => Err(ConnectError {
-            error: ProtocolError::new(
-                ReasonCode::UnsupportedProtocolVersion,
-                "MQTT-3.1.2-2",
-                "there is no such protocol level under this name",
-            ),
-            reply: Some(match family {
+        (family, level) => {
+            let reply = match family {
                 ProtocolVersion::V3_1 => ProtocolVersion::V3_1,
                 _ => written_like(*reader, level),
-            }),
-        }),
+            };
+            Err(ConnectError {
+                error: ProtocolError::new(
+                    ReasonCode::UnsupportedProtocolVersion,
+                    "MQTT-3.1.2-2",
+                    "there is no such protocol level under this name",
+                ),
+                reply: Some(reply),
+                max_packet_size: stated_limit(*reader, reply),
+            })
+        }
     }
 }
 
@@ -173,6 +186,23 @@ fn written_like(rest: Reader<'_>, level: u8) -> ProtocolVersion {
         .into_iter()
         .find(|version| read_after_version(rest, *version, false).is_ok())
         .unwrap_or(by_level)
+}
+
+/// The Maximum Packet Size of a CONNECT that may be wrong in anything, from after its level on.
+fn stated_limit(mut reader: Reader<'_>, version: ProtocolVersion) -> Option<NonZeroU32> {
+    if version != ProtocolVersion::V5 {
+        return None;
+    }
+    // The flags and the keep-alive stand before the properties.
+    reader.take(3)?;
+    let length = reader.variable_byte_integer().ok()?;
+    let mut block = Reader::new(reader.take(usize::try_from(length).ok()?)?);
+    core::iter::from_fn(|| Property::read_checked(&mut block))
+        .filter_map(|property| match property {
+            Property::MaximumPacketSize(size) => Some(size),
+            _ => None,
+        })
+        .min()
 }
 
 fn read_after_version<'a>(

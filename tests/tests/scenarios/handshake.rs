@@ -330,3 +330,35 @@ fn a_client_that_connack_is_too_large_for_is_refused_before_anyone_is_taken_over
     world.send(first, wire::PINGREQ);
     world.expect(first, kind::PINGRESP);
 }
+
+#[test]
+fn the_refusal_of_a_connect_that_cannot_be_read_is_not_larger_than_its_limit() {
+    // [MQTT-3.1.2-24], [MQTT-3.2.2-19]
+    let limit = |connect: wire::Connect, size| {
+        connect
+            .client_id("a")
+            .with(id::MAXIMUM_PACKET_SIZE, Value::Four(size))
+    };
+    let v5 = || wire::connect(Version::V5);
+    let twice = |size| limit(v5(), size).with(id::MAXIMUM_PACKET_SIZE, Value::Four(size + 1));
+    let wildcard = |size| limit(v5().will(Will::new("a/#", "w")), size);
+    let reserved = |size| limit(v5(), size).bytes_with("MQTT", 5, 0b11);
+    let unknown_level = |size| limit(v5(), size).bytes_with("MQTT", 6, 0b10);
+    for (small, large, code) in [
+        (twice(20).bytes(), twice(200).bytes(), 0x82),
+        (wildcard(20).bytes(), wildcard(200).bytes(), 0x90),
+        (reserved(20), reserved(200), 0x81),
+        (unknown_level(20), unknown_level(200), 0x84),
+    ] {
+        for (connect, has_words) in [(small, false), (large, true)] {
+            let mut world = World::default();
+            let client = world.dial(Version::V5);
+            world.send(client, connect);
+            let connack = world.expect(client, kind::CONNACK).connack(Version::V5);
+            assert_eq!(connack.code, code);
+            let words = connack.property(id::REASON_STRING);
+            assert_eq!(words.is_some(), has_words, "{code:#x}");
+            assert!(world.is_closed(client));
+        }
+    }
+}
