@@ -39,31 +39,40 @@ fn pair(version: Version, ways: u8) -> Script {
         .send(1, connect(version).client_id("p").bytes())
 }
 
+/// CONNECT of a session that goes on.
+fn lasting(version: Version, name: &str) -> Vec<u8> {
+    let expiry = Value::Four(1000);
+    let connect = connect(version).client_id(name).clean(false);
+    match version {
+        Version::V5 => connect.with(id::SESSION_EXPIRY_INTERVAL, expiry),
+        _ => connect,
+    }
+    .bytes()
+}
+
+/// These packets, for the first three identifiers each.
+fn acks(kinds: &[u8]) -> Vec<u8> {
+    let acks = |kind: &u8| (1..=3).flat_map(|id| ack(*kind, id)).collect::<Vec<_>>();
+    kinds.iter().flat_map(acks).collect()
+}
+
+/// A message with a topic alias.
+fn aliased(version: Version, topic: &str, alias: u16) -> Vec<u8> {
+    publish(version, topic, "x")
+        .qos(1, 9)
+        .with(id::TOPIC_ALIAS, Value::Two(alias))
+        .bytes()
+}
+
 /// Conversations at QoS 1 and 2, and sessions that go on.
 fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
     let to = |qos, id| publish(version, "a/b", "x").qos(qos, id).bytes();
-    let lasting = |name: &str| {
-        let expiry = Value::Four(1000);
-        let connect = connect(version).client_id(name).clean(false);
-        match version {
-            Version::V5 => connect.with(id::SESSION_EXPIRY_INTERVAL, expiry),
-            _ => connect,
-        }
-        .bytes()
-    };
     let filters = [("a/#", 2), ("$share/g/a/b", 1)];
     let begin = |ways| {
         Script::new(ways)
-            .send(0, lasting("s"))
+            .send(0, lasting(version, "s"))
             .send(0, subscribe(version, 1, &filters))
             .send(1, connect(version).client_id("p").bytes())
-    };
-    let acks = |kinds: &[u8]| -> Vec<u8> {
-        let ids = 1..=3;
-        kinds
-            .iter()
-            .flat_map(|kind| ids.clone().flat_map(|id| ack(*kind, id)))
-            .collect()
     };
     let waiting = |ways| {
         (1..=3).fold(begin(ways).hang_up(0), |script, id| {
@@ -74,13 +83,6 @@ fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
         })
     };
     let all = [kind::PUBACK, kind::PUBREC, kind::PUBCOMP];
-    let aliased = |topic: &str, alias| {
-        let properties = Properties::new().with(id::TOPIC_ALIAS, Value::Two(alias));
-        publish(version, topic, "x")
-            .qos(1, 9)
-            .properties(properties)
-            .bytes()
-    };
     vec![
         (
             "qos-1",
@@ -107,20 +109,26 @@ fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
         ),
         (
             "waiting",
-            waiting(0).dial(0).send(0, lasting("s")).send(0, acks(&all)),
+            waiting(0)
+                .dial(0)
+                .send(0, lasting(version, "s"))
+                .send(0, acks(&all)),
         ),
         (
             "redelivery",
             waiting(0)
                 .dial(0)
-                .send(0, lasting("s"))
+                .send(0, lasting(version, "s"))
                 .dial(0)
-                .send(0, lasting("s"))
+                .send(0, lasting(version, "s"))
                 .pass(30),
         ),
         (
             "expiry",
-            waiting(STOP).pass(255).dial(0).send(0, lasting("s")),
+            waiting(STOP)
+                .pass(255)
+                .dial(0)
+                .send(0, lasting(version, "s")),
         ),
         (
             "discarded",
@@ -132,7 +140,7 @@ fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
             "full",
             waiting(LIMITS)
                 .dial(0)
-                .send(0, lasting("s"))
+                .send(0, lasting(version, "s"))
                 .pass(15)
                 .pass(15)
                 .pass(15),
@@ -147,7 +155,9 @@ fn exchanges(version: Version) -> Vec<(&'static str, Script)> {
             "alias",
             begin(0).send(
                 1,
-                [aliased("a/b", 1), aliased("", 1), aliased("", 2)].concat(),
+                [("a/b", 1), ("", 1), ("", 2)]
+                    .map(|(topic, alias)| aliased(version, topic, alias))
+                    .concat(),
             ),
         ),
         (

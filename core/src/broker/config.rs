@@ -109,7 +109,7 @@ pub struct Config {
     /// says so. Default 1,024.
     pub send_window: NonZeroU16,
     /// How many messages of QoS 1 and 2 a client may have in flight: the Receive Maximum that MQTT 5
-    /// clients are told. Default 1,024.
+    /// clients are told. Default 8,192: some clients do not heed it.
     pub receive_window: NonZeroU16,
     /// What happens to a client that has more in flight. Default: strict.
     pub receive_maximum: Strictness,
@@ -158,6 +158,9 @@ pub struct Config {
     pub max_events: usize,
 }
 
+/// What clients that do not heed the Receive Maximum have in flight at most, as a rule: two bytes each.
+const RECEIVE_WINDOW: NonZeroU16 = NonZeroU16::new(8192).expect("it is not zero");
+
 /// Enough to fill a fast link over a long distance.
 const WINDOW: NonZeroU16 = NonZeroU16::new(1024).expect("it is not zero");
 
@@ -185,7 +188,7 @@ impl Default for Config {
             queue_policy: QueuePolicy::Reject,
             queue_qos0: false,
             send_window: WINDOW,
-            receive_window: WINDOW,
+            receive_window: RECEIVE_WINDOW,
             receive_maximum: Strictness::Strict,
             retransmit_interval: None,
             retransmit_limit: 5,

@@ -60,6 +60,10 @@ impl Broker {
             }
             // [MQTT-4.3.3-11]
             self.send(id, &Packet::PubComp(Ack::success(packet_id)));
+        } else if self.connections.get(id).is_some_and(|it| it.recovering) {
+            // It was released, and PUBCOMP was lost with the last connection. That is no error
+            // (section 3.7.2.1), and not every client knows.
+            self.send(id, &Packet::PubComp(Ack::success(packet_id)));
         } else {
             self.out.counters.unknown_packet_ids += 1;
             self.send(id, &Packet::PubComp(unknown(packet_id)));

@@ -203,6 +203,7 @@ impl Broker {
         connection.keep_alive = keep_alive;
         connection.window = handshake.receive_maximum;
         connection.offered = Offer::of(&self.config);
+        connection.recovering = session_present;
         connection.aliases_to = aliases;
         if let Some(authentication) = &mut connection.authentication {
             authentication.answered(Step::Done, self.now);

@@ -110,12 +110,19 @@ impl Broker {
             return Ok(());
         };
         let (from, version) = (connection.session, connection.version);
+        let (unreleased, offered) = (connection.unreleased, connection.offered);
         let Some(packet_id) = publish.packet_id else {
             if let Err(reason) = self.accept(from, SessionId::default(), message) {
                 self.tell_refused(id, message.topic, reason);
             }
             return Ok(());
         };
+        if !publish.dup
+            && connection.recovering
+            && let Some(connection) = self.connections.get_mut(id)
+        {
+            connection.recovering = false;
+        }
         let Some(session) = self.sessions.get(from) else {
             return Ok(());
         };
@@ -132,9 +139,9 @@ impl Broker {
             self.acknowledge(id, packet_id, QoS::AtLeastOnce, reason);
             return Ok(());
         }
-        // [MQTT-3.3.4-9] of the client's side. Before MQTT 5 there is no such limit.
+        // [MQTT-3.3.4-7] Before MQTT 5 there is no such limit.
         if version == ProtocolVersion::V5
-            && connection.unreleased >= connection.offered.or_more(&self.config).receive_window
+            && unreleased >= offered.or_more(&self.config).receive_window
         {
             if self.config.receive_maximum == Strictness::Strict {
                 return Err(Cause::Protocol(RECEIVE_MAXIMUM_EXCEEDED));
@@ -306,6 +313,6 @@ const ALIAS_STANDS_FOR_NOTHING: ProtocolError = ProtocolError {
 };
 const RECEIVE_MAXIMUM_EXCEEDED: ProtocolError = ProtocolError {
     reason: ReasonCode::ReceiveMaximumExceeded,
-    clause: "MQTT-3.3.4-9",
+    clause: "MQTT-3.3.4-7",
     what: "more messages in flight than the Receive Maximum allows",
 };

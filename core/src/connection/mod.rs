@@ -181,6 +181,9 @@ pub(crate) struct Connection {
     /// How many messages of QoS 2 came on this connection and are not released: they fill our
     /// Receive Maximum (section 4.9).
     pub(crate) unreleased: u16,
+    /// Whether the client goes on with a session and has not published anything new yet: it may
+    /// repeat what was answered on its last connection.
+    pub(crate) recovering: bool,
     /// Whether the client wants to be told what is wrong in words (section 3.1.2.11.7).
     pub(crate) wants_words: bool,
     pub(crate) paused: Paused,
@@ -223,6 +226,7 @@ impl Connection {
             window: u16::MAX,
             offered: Offer::default(),
             unreleased: 0,
+            recovering: false,
             wants_words: true,
             paused: Paused::default(),
             send_raised: false,

@@ -2,7 +2,7 @@
 //!
 //! | identifier is | PUBLISH of QoS 2 | PUBREL | answer to an error |
 //! | --- | --- | --- | --- |
-//! | free | message goes on its way, identifier is held, PUBREC | PUBCOMP, 0x92 | PUBREC with the error; it stays free |
+//! | free | message goes on its way, identifier is held, PUBREC | PUBCOMP, 0x92; 0x00 if it may have been held before the connection | PUBREC with the error; it stays free |
 //! | held | PUBREC, nothing else | PUBCOMP, identifier is free | – |
 //!
 //! This is method B of figure 4.3: a message is passed on when its PUBLISH comes, and the identifier

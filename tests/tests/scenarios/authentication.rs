@@ -113,7 +113,7 @@ fn an_exchange_without_a_challenge_ends_in_connack_with_method_and_data() {
     let grant = Grant::unrestricted();
     world.broker.admit_with(id, grant, Some(b"welcome"));
     world.settle();
-    let terms = [0x21, 4, 0, 0x27, 1, 0, 0, 0, 0x22, 0, 16];
+    let terms = [0x21, 32, 0, 0x27, 1, 0, 0, 0, 0x22, 0, 16];
     let proof = [&[0x15, 0, 1, b'M', 0x16, 0, 7][..], b"welcome"].concat();
     let connack = [&[0x20, 28, 0, 0, 25][..], &terms, &proof].concat();
     assert_eq!(world.received(client), connack);

@@ -370,3 +370,26 @@ fn every_identifier_there_is_can_be_held_before_mqtt_5() {
     }
     world.expect_nothing(client);
 }
+
+#[test]
+fn a_release_that_is_repeated_on_a_new_connection_is_completed() {
+    // Section 3.7.2.1: an identifier that is not known is no error during recovery, and there are
+    // clients that take 0x92 for one. Whoever publishes something new has recovered.
+    for version in [Version::V3_1_1, Version::V5] {
+        let mut world = World::default();
+        let connect = wire::lasting(version, "a");
+        let client = world.connect_with(&connect);
+        world.publish_at(client, 2, 7, "t", "x");
+        world.expect_reason(client, kind::PUBREC, 7);
+        world.ack(client, kind::PUBREL, 7);
+        world.hang_up(client); // PUBCOMP is lost.
+        let client = world.resume(&connect);
+        world.ack(client, kind::PUBREL, 7);
+        assert_eq!(world.expect_reason(client, kind::PUBCOMP, 7), 0);
+        world.publish_at(client, 1, 8, "t", "x");
+        world.expect_reason(client, kind::PUBACK, 8);
+        world.ack(client, kind::PUBREL, 7);
+        let reason = world.expect_reason(client, kind::PUBCOMP, 7);
+        assert_eq!(reason, v5_or_zero(version, 0x92));
+    }
+}

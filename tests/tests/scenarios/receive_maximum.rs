@@ -171,10 +171,10 @@ fn our_window_is_announced_and_more_than_that_is_too_much() {
     let mut world = World::default();
     let (client, connack) = world.connack(&wire::lasting(Version::V5, "a"));
     let told = connack.property(id::RECEIVE_MAXIMUM);
-    assert_eq!(told, Some(&Value::Two(1024)));
-    hold(&mut world, client, 1..=1024);
+    assert_eq!(told, Some(&Value::Two(8192)));
+    hold(&mut world, client, 1..=8192);
     // What comes again is none more, and QoS 0 is never too many.
-    hold(&mut world, client, [1, 512, 1024]);
+    hold(&mut world, client, [1, 512, 8192]);
     for _ in 0..10 {
         world.publish(client, "t", "x");
     }
@@ -182,11 +182,11 @@ fn our_window_is_announced_and_more_than_that_is_too_much() {
     world.ack(client, kind::PUBREL, 700);
     world.expect_reason(client, kind::PUBCOMP, 700);
     for _ in 0..10 {
-        world.publish_at(client, 1, 5000, "t", "x");
-        world.expect_reason(client, kind::PUBACK, 5000);
+        world.publish_at(client, 1, 10_000, "t", "x");
+        world.expect_reason(client, kind::PUBACK, 10_000);
     }
-    hold(&mut world, client, [2000]);
-    world.publish_at(client, 2, 2001, "t", "x");
+    hold(&mut world, client, [9000]);
+    world.publish_at(client, 2, 9001, "t", "x");
     world.expect_end(client, 0x93);
 }
 
