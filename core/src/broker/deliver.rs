@@ -248,17 +248,9 @@ impl Post<'_> {
             let Some(delivery) = session.outgoing.dequeue() else {
                 return;
             };
-            // [MQTT-3.3.2-5]
-            if delivery.message.is_expired(self.out.now) {
-                self.out.counters.dropped_expired += 1;
-                self.out.release(delivery);
+            let Some(delivery) = self.out.still_due(session, delivery) else {
                 continue;
-            }
-            if !session.grant.may_receive(delivery.message.topic()) {
-                self.out.counters.dropped_not_permitted += 1;
-                self.out.release(delivery);
-                continue;
-            }
+            };
             let kept = alloc::sync::Arc::clone(&delivery.message);
             let message = kept.message(self.out.now);
             let mut encoder = Encoder::new(&message, encoded);

@@ -294,18 +294,9 @@ impl Broker {
                 session.raised = false;
                 return None;
             };
-            // [MQTT-3.3.2-5]
-            if delivery.message.is_expired(self.now) {
-                self.out.counters.dropped_expired += 1;
-                self.out.release(delivery);
-                continue;
+            if let Some(delivery) = self.out.still_due(session, delivery) {
+                return Some(self.hand_over(client, delivery));
             }
-            if !session.grant.may_receive(delivery.message.topic()) {
-                self.out.counters.dropped_not_permitted += 1;
-                self.out.release(delivery);
-                continue;
-            }
-            return Some(self.hand_over(client, delivery));
         }
     }
 

@@ -2,10 +2,10 @@
 //!
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
 //! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client, and
-//! AUTH), `publish`, `route` (a message to its receivers),
-//! `deliver` (into outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements),
-//! `subscribe`, `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the
-//! process), `sys` (what the broker publishes itself).
+//! AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
+//! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `subscribe`,
+//! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process), `sys`
+//! (what the broker publishes itself), `gauges` (how much there is of everything).
 
 mod action;
 mod authentication;
@@ -15,6 +15,7 @@ mod deliver;
 mod ending;
 mod event;
 mod exchange;
+mod gauges;
 mod handshake;
 mod input;
 mod lifetime;
@@ -57,6 +58,9 @@ use timers::{Timed, Timers};
 
 /// How often memory that is no longer needed is given back.
 const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Working memory beyond this many bytes is not kept.
+const KEEP_BUFFER: usize = 64 * 1024;
 
 /// How many steps what is due at one moment may take before it is others' turn, and how many one
 /// timer takes by itself.
@@ -223,13 +227,26 @@ impl Broker {
         match self.shrink_at {
             Some(at) if at <= self.now => {
                 self.out.pool.shrink();
+                self.buffers().for_each(|buffer| *buffer = Vec::new());
                 self.shrink_at = None;
             }
             _ => {}
         }
-        if self.shrink_at.is_none() && self.out.pool.is_oversized() {
+        let is_oversized = self.out.pool.is_oversized()
+            || self.buffers().any(|buffer| buffer.capacity() > KEEP_BUFFER);
+        if self.shrink_at.is_none() && is_oversized {
             self.shrink_at = Some(self.now.after(SHRINK_INTERVAL));
         }
+    }
+
+    /// Working memory; nothing in it is needed from one call to the next.
+    fn buffers(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
+        [
+            &mut self.encoded,
+            &mut self.properties,
+            self.scratch.buffer(),
+        ]
+        .into_iter()
     }
 
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
@@ -371,70 +388,6 @@ impl Broker {
         for id in ids {
             self.set_timer(id);
         }
-    }
-
-    /// How many connections there are, closing ones included.
-    pub fn connections(&self) -> usize {
-        self.connections.len()
-    }
-
-    /// How many sessions there are.
-    pub fn sessions(&self) -> usize {
-        self.sessions.len()
-    }
-
-    /// How many of them have a client that is absent.
-    pub fn absent_sessions(&self) -> usize {
-        self.absent
-    }
-
-    /// How many subscriptions there are, shared ones included.
-    pub fn subscriptions(&self) -> usize {
-        self.filters.len() + self.shares.len()
-    }
-
-    /// How many memberships of shared subscriptions there are.
-    pub fn shared_subscriptions(&self) -> usize {
-        self.shares.len()
-    }
-
-    /// How many messages wait for clients or are in flight to them, each once for every client.
-    pub fn queued_messages(&self) -> usize {
-        self.out.owed
-    }
-
-    /// How many bytes the messages have that wait for clients or are in flight to them, each counted
-    /// once.
-    pub fn queued_bytes(&self) -> usize {
-        self.out.held_bytes()
-    }
-
-    /// How many retained messages there are, without those under `$SYS`.
-    pub fn retained_messages(&self) -> usize {
-        self.retained.len()
-    }
-
-    /// How many bytes of topics, properties and payloads they have.
-    pub fn retained_bytes(&self) -> usize {
-        self.retained.bytes()
-    }
-
-    /// How many bytes wait in all outboxes together.
-    pub fn waiting_bytes(&self) -> usize {
-        self.out.pool.waiting
-    }
-
-    /// How many bytes of input wait for the rest of their packet, or for a pause to end.
-    pub fn unparsed_bytes(&self) -> usize {
-        self.connections
-            .values()
-            .map(|connection| connection.input.len())
-            .sum()
-    }
-
-    /// What was counted so far.
-    pub fn counters(&self) -> &Counters {
-        &self.out.counters
     }
 
     /// Tells of something that happened on the connection of an admitted client.

@@ -78,6 +78,21 @@ impl Outlet {
         self.release_kept(delivery.message);
     }
 
+    /// What has waited for a session, if it may go out still: it has not expired ([MQTT-3.3.2-5]),
+    /// and the session may have it.
+    pub(super) fn still_due(&mut self, session: &Session, delivery: Delivery) -> Option<Delivery> {
+        let dropped = if delivery.message.is_expired(self.now) {
+            &mut self.counters.dropped_expired
+        } else if !session.grant.may_receive(delivery.message.topic()) {
+            &mut self.counters.dropped_not_permitted
+        } else {
+            return Some(delivery);
+        };
+        *dropped += 1;
+        self.release(delivery);
+        None
+    }
+
     /// Appends a packet to a connection's outbox, or the part of it that goes before the payload.
     #[inline]
     pub(super) fn send(&mut self, id: ConnectionId, connection: &mut Connection, bytes: &[u8]) {

@@ -34,6 +34,12 @@ pub(super) struct Scratch {
     merges: u64,
 }
 
+impl Scratch {
+    pub(super) fn buffer(&mut self) -> &mut Vec<u8> {
+        &mut self.encoded
+    }
+}
+
 /// A session that a message matched, by one filter or more.
 #[derive(Clone, Copy, Debug)]
 struct Target {

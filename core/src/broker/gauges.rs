@@ -1,0 +1,69 @@
+//! How much there is of everything, now and since the start.
+
+use super::{Broker, Counters};
+
+impl Broker {
+    /// How many connections there are, closing ones included.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// How many of them have a client that is absent.
+    pub fn absent_sessions(&self) -> usize {
+        self.absent
+    }
+
+    /// How many subscriptions there are, shared ones included.
+    pub fn subscriptions(&self) -> usize {
+        self.filters.len() + self.shares.len()
+    }
+
+    /// How many memberships of shared subscriptions there are.
+    pub fn shared_subscriptions(&self) -> usize {
+        self.shares.len()
+    }
+
+    /// How many messages wait for clients or are in flight to them, each once for every client.
+    pub fn queued_messages(&self) -> usize {
+        self.out.owed
+    }
+
+    /// How many bytes the messages have that wait for clients or are in flight to them, each counted
+    /// once.
+    pub fn queued_bytes(&self) -> usize {
+        self.out.held_bytes()
+    }
+
+    /// How many retained messages there are, without those under `$SYS`.
+    pub fn retained_messages(&self) -> usize {
+        self.retained.len()
+    }
+
+    /// How many bytes of topics, properties and payloads they have.
+    pub fn retained_bytes(&self) -> usize {
+        self.retained.bytes()
+    }
+
+    /// How many bytes wait in all outboxes together.
+    pub fn waiting_bytes(&self) -> usize {
+        self.out.pool.waiting
+    }
+
+    /// How many bytes of input wait for the rest of their packet, or for a pause to end.
+    pub fn unparsed_bytes(&self) -> usize {
+        self.connections
+            .values()
+            .map(|connection| connection.input.len())
+            .sum()
+    }
+
+    /// What was counted so far.
+    pub fn counters(&self) -> &Counters {
+        &self.out.counters
+    }
+}
