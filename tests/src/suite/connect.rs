@@ -39,7 +39,7 @@ pub fn connack_says_what_is_offered(binary: &BinaryUnderTest) {
     let (client, connack) = Client::connect_with(&broker, &connect);
     for (id, offered) in [
         (id::MAXIMUM_PACKET_SIZE, Value::Four(16 << 20)),
-        (id::RECEIVE_MAXIMUM, Value::Two(1024)),
+        (id::RECEIVE_MAXIMUM, Value::Two(8192)),
         (id::TOPIC_ALIAS_MAXIMUM, Value::Two(16)),
     ] {
         assert_eq!(connack.property(id), Some(&offered), "property {id}");

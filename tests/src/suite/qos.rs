@@ -250,25 +250,25 @@ pub fn receive_maximum_of_the_broker(binary: &BinaryUnderTest) {
     let connect = wire::connect(Version::V5).client_id("greedy");
     let (mut client, connack) = Client::connect_with(&broker, &connect);
     let told = connack.property(id::RECEIVE_MAXIMUM);
-    assert_eq!(told, Some(&Value::Two(1024)));
+    assert_eq!(told, Some(&Value::Two(8192)));
     let publish =
         |id: u16| -> PublishBuilder { wire::publish(Version::V5, "greedy", "x").qos(2, id) };
     client.send(
-        (1..=1024)
+        (1..=8192)
             .flat_map(|id| publish(id).bytes())
             .collect::<Vec<u8>>(),
     );
-    for id in 1..=1024 {
+    for id in 1..=8192 {
         assert_eq!(client.expect_ack(kind::PUBREC, id), 0x10);
     }
     // What comes again is none more.
     client.send(publish(5).dup().bytes());
     client.expect_ack(kind::PUBREC, 5);
-    client.ack(kind::PUBREL, 1024);
-    assert_eq!(client.expect_ack(kind::PUBCOMP, 1024), 0);
-    client.send(publish(2000).bytes());
-    assert_eq!(client.expect_ack(kind::PUBREC, 2000), 0x10);
-    client.send(publish(2001).bytes());
+    client.ack(kind::PUBREL, 8192);
+    assert_eq!(client.expect_ack(kind::PUBCOMP, 8192), 0);
+    client.send(publish(9000).bytes());
+    assert_eq!(client.expect_ack(kind::PUBREC, 9000), 0x10);
+    client.send(publish(9001).bytes());
     client.expect_end(0x93);
 }
 

@@ -324,7 +324,9 @@ pub fn a22_user_properties_in_exchanges(binary: &BinaryUnderTest) {
         reader.ping();
         arena.assert_well();
     }
-    // And where nothing is acknowledged at all.
+    // And where nothing is acknowledged at all, by a client that has recovered.
+    reader.send(wire::publish(V5, "new", "x").qos(1, 9).bytes());
+    reader.expect_ack(kind::PUBACK, 9);
     for (kind, answer) in [
         (kind::PUBACK, None),
         (kind::PUBREC, Some(kind::PUBREL)),
