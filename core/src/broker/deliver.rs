@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
-use super::Config;
 use super::outlet::Outlet;
+use super::{Config, Event, EventKind};
 use crate::connection::{Connection, ConnectionId, NEVER};
 use crate::message::{Alias, Encoder, Head};
 use crate::packet::{Ack, Packet, ProtocolVersion, QoS};
@@ -92,6 +92,7 @@ impl Post<'_> {
             Some(aliases) => aliases.of(topic),
         };
         let version = connection.version;
+        let head = head.heard_by(version);
         if matches!(alias, Alias::Set(_)) {
             let encoded = encoder.encode(version, head, alias, identifiers.clone());
             if encoded.is_none_or(|encoded| encoded.len() > max) {
@@ -147,6 +148,7 @@ impl Post<'_> {
         let head = Head {
             qos: delivery.qos,
             retain: delivery.retain,
+            replayed: delivery.replayed,
             dup: false, // [MQTT-3.3.1-1]
             packet_id: Some(id),
         };
@@ -255,7 +257,10 @@ impl Post<'_> {
             let message = kept.message(self.out.now);
             let mut encoder = Encoder::new(&message, encoded);
             if delivery.qos == QoS::AtMostOnce {
-                let head = Head::at_most_once(delivery.retain);
+                let head = Head {
+                    replayed: delivery.replayed,
+                    ..Head::at_most_once(delivery.retain)
+                };
                 let identifiers = delivery.identifiers.iter();
                 self.put(session.connection, &mut encoder, head, identifiers);
                 drop(kept);
@@ -266,6 +271,24 @@ impl Post<'_> {
             }
         }
     }
+
+    /// Tells, once until it has caught up, that a client loses messages.
+    #[cold]
+    pub(super) fn tell_slow(&mut self, id: ConnectionId, session: &Session) {
+        // Only who has something to take is slow, and `sent` says when it has caught up.
+        if let Some(connection) = self.connections.get_mut(id)
+            && !connection.slow
+            && !connection.outbox.is_empty()
+        {
+            connection.slow = true;
+            self.out.tell(Event {
+                connection: id,
+                origin: connection.origin.clone(),
+                client_id: Some(session.client_id.clone()),
+                kind: EventKind::SlowConsumer,
+            });
+        }
+    }
 }
 
 /// A message in flight as it is sent again ([MQTT-3.3.1-1]).
@@ -273,6 +296,7 @@ pub(super) fn again(delivery: &Delivery, id: crate::packet::PacketId) -> Head {
     Head {
         qos: delivery.qos,
         retain: delivery.retain,
+        replayed: delivery.replayed,
         dup: true,
         packet_id: Some(id),
     }

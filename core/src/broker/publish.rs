@@ -277,6 +277,7 @@ impl Broker {
             .retained
             .set(message, properties, expires, self.now, &self.config);
         self.work += outcome.work;
+        self.out.retained_changes = self.retained.changes();
         let counters = &mut self.out.counters;
         counters.retained_expired += outcome.expired;
         counters.retained_dropped += outcome.dropped;

@@ -88,6 +88,9 @@ pub(super) fn make_room(
         let Some(oldest) = session.outgoing.dequeue() else {
             return false;
         };
+        if oldest.message.retain {
+            session.missed(oldest.message.change);
+        }
         match is_expired {
             true => post.out.counters.dropped_expired += 1,
             false => post.out.counters.dropped_queue_full += 1,

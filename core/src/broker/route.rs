@@ -6,12 +6,11 @@ use alloc::vec::Vec;
 
 use slotmap::SlotMap;
 
+use super::Broker;
 use super::config::QueuePolicy;
 use super::deliver::{Post, Put};
 use super::outlet::Outlet;
 use super::room::{has_room, make_room, standing};
-use super::{Broker, Event, EventKind};
-use crate::connection::ConnectionId;
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
 use crate::session::{Delivery, Identifiers, Session, SessionId, Subscription};
@@ -373,9 +372,15 @@ impl Routing<'_, '_> {
                 .put_if_space(connection, &mut self.encoder, head, identifiers)
             {
                 Put::Done | Put::TooLarge => return,
-                Put::Full => return tell_slow(&mut self.post, connection, session),
+                Put::Full => {
+                    self.message
+                        .missed_by(session, self.post.out.retained_changes);
+                    return self.post.tell_slow(connection, session);
+                }
                 Put::Gone if self.post.config.queue_qos0 => {}
                 Put::Gone => {
+                    self.message
+                        .missed_by(session, self.post.out.retained_changes);
                     self.post.out.counters.dropped_absent += 1;
                     return;
                 }
@@ -384,6 +389,8 @@ impl Routing<'_, '_> {
         let len = self.message.len();
         let is_new = self.kept.is_none();
         if !make_room(session, &mut self.post, len, is_new) {
+            self.message
+                .missed_by(session, self.post.out.retained_changes);
             match self.post.config.queue_policy {
                 QueuePolicy::Reject if qos > QoS::AtMostOnce => self.routed.refused += 1,
                 _ => {}
@@ -402,6 +409,7 @@ impl Routing<'_, '_> {
             group,
             qos,
             retain,
+            replayed: false,
         };
         let delivery = self.post.out.owe(delivery);
         let connection = session.connection;
@@ -473,27 +481,9 @@ fn keep(
     out: &mut Outlet,
 ) -> Arc<Kept> {
     let kept = kept.get_or_insert_with(|| {
-        let kept = out.keep(Kept::new(message, out.now));
+        let kept = out.keep(Kept::new(message, out.retained_changes, out.now));
         encoder.share(&kept);
         kept
     });
     Arc::clone(kept)
-}
-
-/// Tells, once until it has caught up, that a client loses messages.
-#[cold]
-fn tell_slow(post: &mut Post<'_>, id: ConnectionId, session: &Session) {
-    // Only who has something to take is slow, and `sent` says when it has caught up.
-    if let Some(connection) = post.connections.get_mut(id)
-        && !connection.slow
-        && !connection.outbox.is_empty()
-    {
-        connection.slow = true;
-        post.out.tell(Event {
-            connection: id,
-            origin: connection.origin.clone(),
-            client_id: Some(session.client_id.clone()),
-            kind: EventKind::SlowConsumer,
-        });
-    }
 }

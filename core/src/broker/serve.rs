@@ -151,8 +151,8 @@ impl Broker {
                     continue;
                 }
             };
-            if retained.is_newer_than(replay.after) {
-                continue; // It came live.
+            if replay.live.has(retained) {
+                continue;
             }
             if retained.is_expired(now) {
                 continue; // It leaves in its turn.
@@ -167,7 +167,10 @@ impl Broker {
             if qos == QoS::AtMostOnce && !session.local {
                 let mut encoder = Encoder::new(&message, encoded);
                 // [MQTT-3.3.1-8]
-                let head = Head::at_most_once(true);
+                let head = Head {
+                    replayed: true,
+                    ..Head::at_most_once(true)
+                };
                 post.put(
                     session.connection,
                     &mut encoder,
@@ -176,7 +179,8 @@ impl Broker {
                 );
                 continue;
             }
-            let kept = post.out.keep(Kept::new(&message, now));
+            let kept = Kept::new(&message, post.out.retained_changes, now);
+            let kept = post.out.keep(kept);
             let message = kept.message(now);
             let mut encoder = Encoder::new(&message, encoded);
             let delivery = Delivery {
@@ -185,6 +189,7 @@ impl Broker {
                 group: GroupId::default(),
                 qos,
                 retain: true,
+                replayed: true,
             };
             let delivery = post.out.owe(delivery);
             if session.local {

@@ -14,20 +14,31 @@ use crate::packet::{EncodeError, PacketId, Property, ProtocolVersion, QoS};
 pub(crate) struct Head {
     pub(crate) qos: QoS,
     pub(crate) retain: bool,
+    /// Whether it is sent because it was retained, rather than because it was published.
+    pub(crate) replayed: bool,
     pub(crate) dup: bool,
     /// There if and only if the QoS is 1 or 2.
     pub(crate) packet_id: Option<PacketId>,
 }
 
 impl Head {
-    /// At QoS 0.
+    /// A message that is published now, at QoS 0.
     pub(crate) const fn at_most_once(retain: bool) -> Self {
         Self {
             qos: QoS::AtMostOnce,
             retain,
+            replayed: false,
             dup: false,
             packet_id: None,
         }
+    }
+
+    /// As a client of that version hears it: before MQTT 5 there is no Retain As Published (3.1.1
+    /// [MQTT-3.3.1-9]), although a session may have it from a connection of MQTT 5.
+    #[inline]
+    pub(crate) fn heard_by(mut self, version: ProtocolVersion) -> Self {
+        self.retain &= self.replayed || version == ProtocolVersion::V5;
+        self
     }
 
     fn first_byte(self) -> u8 {

@@ -21,10 +21,13 @@ pub(crate) struct Kept {
     pub(crate) qos: QoS,
     /// The RETAIN flag as published.
     pub(crate) retain: bool,
+    /// The change of the retained messages that it was, if it is one.
+    pub(crate) change: u64,
 }
 
 impl Kept {
-    pub(crate) fn new(message: &Message<'_>, now: Instant) -> Arc<Self> {
+    /// `change` is the number of the last change of the retained messages.
+    pub(crate) fn new(message: &Message<'_>, change: u64, now: Instant) -> Arc<Self> {
         // Most messages have no properties, and most others no expiry among them.
         let properties = Properties::from_kept_wire(message.properties);
         let among = properties.message_expiry_interval();
@@ -48,6 +51,7 @@ impl Kept {
             expires,
             qos: message.qos,
             retain: message.retain,
+            change,
         })
     }
 

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use crate::packet::{Properties, Property, ProtocolVersion, QoS};
+use crate::session::Session;
 
 pub(crate) use encoder::{Alias, Encoder, Head};
 pub(crate) use kept::{Kept, expiry_left};
@@ -47,6 +48,14 @@ pub(crate) struct Original<'a> {
 }
 
 impl Message<'_> {
+    /// It does not go to a session that it was for. If it is retained, by the last change there was,
+    /// replays that are under way must not take for granted that it came live.
+    pub(crate) fn missed_by(&self, session: &mut Session, change: u64) {
+        if self.retain {
+            session.missed(change);
+        }
+    }
+
     /// How many bytes it counts for where it is kept: topic, properties and payload.
     pub(crate) fn len(&self) -> usize {
         self.topic.len() + self.properties.len() + self.payload.len()

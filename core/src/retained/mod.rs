@@ -65,8 +65,40 @@ pub(crate) struct Retained {
 pub(crate) struct Replay {
     pub(crate) cursor: Cursor,
     pub(crate) subscription: Subscription,
-    /// The change after which this replay began.
-    pub(crate) after: u64,
+    pub(crate) live: Live,
+}
+
+/// Which changes came live to whoever a replay is for.
+#[derive(Debug)]
+pub(crate) struct Live {
+    /// All after this one, when the replay began,
+    after: u64,
+    /// but for these, in order.
+    missed: Vec<u64>,
+}
+
+/// How many changes a replay remembers that did not come live. Beyond that it brings all since.
+const MISSED: usize = 1024;
+
+impl Live {
+    /// A change did not come live.
+    pub(crate) fn missed(&mut self, change: u64) {
+        if change <= self.after || self.missed.binary_search(&change).is_ok() {
+            return;
+        }
+        if self.missed.len() < MISSED {
+            let place = self.missed.partition_point(|known| *known < change);
+            self.missed.insert(place, change);
+        } else {
+            self.after = self.missed.last().copied().unwrap_or(change).max(change);
+            self.missed = Vec::new();
+        }
+    }
+
+    /// Whether a message came live, so that the replay leaves it out.
+    pub(crate) fn has(&self, retained: &Retained) -> bool {
+        retained.changed > self.after && self.missed.binary_search(&retained.changed).is_err()
+    }
 }
 
 /// What became of a message that was to be retained, and what it made of others.
@@ -101,6 +133,11 @@ impl RetainedMessages {
     /// The bytes of their topics, properties and payloads.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// The number of the last change.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Keeps a message in the place of the one its topic had, if there is or can be made room for
@@ -292,7 +329,10 @@ impl RetainedMessages {
         Replay {
             cursor: self.tree.cursor(filter),
             subscription,
-            after: self.changes,
+            live: Live {
+                after: self.changes,
+                missed: Vec::new(),
+            },
         }
     }
 
@@ -307,11 +347,6 @@ fn is_own(topic: &str) -> bool {
 }
 
 impl Retained {
-    /// Whether a replay must skip it: it was changed after the subscription went live.
-    pub(crate) fn is_newer_than(&self, replay_after: u64) -> bool {
-        self.changed > replay_after
-    }
-
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires <= now
     }

@@ -133,6 +133,14 @@ impl Session {
         }
     }
 
+    /// The message that is retained by this change did not come live: replays that are under way
+    /// bring it.
+    pub(crate) fn missed(&mut self, change: u64) {
+        for replay in self.replays.values_mut() {
+            replay.live.missed(change);
+        }
+    }
+
     /// When something is due.
     pub(crate) fn deadline(&self) -> Instant {
         self.ends.min(self.will_due)

@@ -72,6 +72,8 @@ pub(crate) struct Delivery {
     pub(crate) qos: QoS,
     /// The RETAIN flag as it is to be sent.
     pub(crate) retain: bool,
+    /// Whether it is sent because it was retained, rather than because it was published.
+    pub(crate) replayed: bool,
 }
 
 /// How far an exchange is.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use wherry_core::Config;
-use wherry_core::RetainedPolicy;
+use wherry_core::{QueuePolicy, RetainedPolicy};
 use wherry_tests::scenario::{Client, World, texts};
 use wherry_tests::wire::{self, Publish, Value, Version, id, kind};
 
@@ -239,5 +239,101 @@ fn a_message_that_cannot_be_retained_is_delivered_and_its_publisher_told() {
             RetainedPolicy::Reject => assert_eq!(kept, ["1", "2"]),
             RetainedPolicy::DropOldest => assert_eq!(kept, ["2", "3"]),
         }
+    }
+}
+
+/// A session whose replay of `r/0` to `r/4` waits behind the first of them.
+fn in_the_middle_of_a_replay(config: Config) -> (World, Client, Client, wire::Connect) {
+    let mut world = World::new(config);
+    let publisher = world.connect(Version::V5, "publisher");
+    for n in 0..5 {
+        keep(
+            &mut world,
+            publisher,
+            Version::V5,
+            &format!("r/{n}"),
+            "old",
+            1,
+        );
+    }
+    let connect = wire::lasting(Version::V5, "a").with(id::RECEIVE_MAXIMUM, Value::Two(1));
+    let client = world.connect_with(&connect);
+    world.subscribe(client, "r/#", 1);
+    assert_eq!(world.received(client).len(), 13, "r/0 alone");
+    (world, publisher, client, connect)
+}
+
+fn topics_and_texts(messages: &[Publish]) -> Vec<(String, String)> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let both = |message: &Publish| (text(message.topic.as_bytes()), text(&message.payload));
+    messages.iter().map(both).collect()
+}
+
+#[test]
+fn what_changed_during_a_replay_comes_with_it_if_it_did_not_come_live() {
+    // [MQTT-3.3.1-9] At QoS 0, and the client was away.
+    let (mut world, publisher, client, connect) = in_the_middle_of_a_replay(Config::default());
+    world.hang_up(client);
+    keep(&mut world, publisher, Version::V5, "r/3", "new", 0);
+    let client = world.resume(&connect);
+    let got = topics_and_texts(&world.drain(client));
+    let texts = [
+        ("r/0", "old"),
+        ("r/1", "old"),
+        ("r/2", "old"),
+        ("r/3", "new"),
+        ("r/4", "old"),
+    ];
+    assert_eq!(got, texts.map(|(topic, text)| (topic.into(), text.into())));
+}
+
+#[test]
+fn what_a_full_queue_dropped_during_a_replay_comes_with_it() {
+    for queue_policy in [
+        QueuePolicy::Reject,
+        QueuePolicy::DropNewest,
+        QueuePolicy::DropOldest,
+    ] {
+        let config = Config {
+            queue_policy,
+            max_queued_messages: 2,
+            ..Config::default()
+        };
+        let (mut world, publisher, client, _) = in_the_middle_of_a_replay(config);
+        let newest = ["r/x", "r/3", "r/y"];
+        for topic in newest {
+            keep(&mut world, publisher, Version::V5, topic, "new", 1);
+        }
+        let got = topics_and_texts(&world.drain(client));
+        let of = |topic: &str| {
+            let of = got.iter().filter(|(of, _)| of == topic);
+            of.map(|(_, text)| text.as_str()).collect::<Vec<_>>()
+        };
+        for topic in ["r/0", "r/1", "r/2", "r/4"] {
+            assert_eq!(of(topic), ["old"], "{queue_policy:?}");
+        }
+        assert_eq!(of("r/3"), ["new"], "{queue_policy:?}");
+    }
+}
+
+#[test]
+fn retain_as_published_is_not_for_those_who_do_not_know_it() {
+    // 3.1.1 [MQTT-3.3.1-9]: a session of MQTT 5 goes on with an older version.
+    for version in [Version::V3_1, Version::V3_1_1] {
+        let mut world = World::default();
+        let publisher = world.connect(Version::V5, "publisher");
+        let client = world.connect_with(&wire::lasting(Version::V5, "a"));
+        world.subscribe(client, "live/#", 0x08 | 1);
+        world.hang_up(client);
+        keep(&mut world, publisher, Version::V5, "live/waited", "x", 1);
+        let client = world.resume(&wire::lasting(version, "a"));
+        for qos in 0..=1 {
+            keep(&mut world, publisher, Version::V5, "live/t", "x", qos);
+        }
+        let got = world.drain(client);
+        assert_eq!(got.len(), 3);
+        assert!(got.iter().all(|message| !message.retain), "{got:?}");
+        world.subscribe(client, "live/t", 1);
+        assert!(world.expect_message(client).retain, "this one is retained");
     }
 }

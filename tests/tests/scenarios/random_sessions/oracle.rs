@@ -278,6 +278,19 @@ impl Oracle {
                 .filter(|it| *it > 0)
                 .collect();
             identifiers.sort_unstable();
+            // What did not come live may come with a replay that is under way.
+            let replays: Vec<_> = matched()
+                .filter(|_| retain && may_be_lost)
+                .map(|(filter, it)| Owed {
+                    number,
+                    qos: it.qos.min(message.qos),
+                    identifiers: [it.identifier].into_iter().filter(|it| *it > 0).collect(),
+                    replay_of: Some(filter.clone()),
+                    must: false,
+                    got: false,
+                })
+                .collect();
+            session.owed.extend(replays);
             session.owed.push(Owed {
                 number,
                 qos,
