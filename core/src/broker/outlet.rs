@@ -25,8 +25,8 @@ pub(super) struct Outlet {
     /// How many messages sessions are owed: those that wait and those in flight that the client may
     /// not have.
     pub(super) owed: usize,
-    /// The number of the last change of a retained message.
-    pub(super) retained_changes: u64,
+    /// The change of the retained messages that the message which is routed has made; 0 is none.
+    pub(super) retained_change: u64,
     /// How many exchanges with receivers are not over.
     pub(super) in_flight: usize,
     /// The time of the current call.
@@ -44,7 +44,7 @@ impl Outlet {
             counters: Counters::default(),
             held: 0,
             owed: 0,
-            retained_changes: 0,
+            retained_change: 0,
             in_flight: 0,
             now,
         }

@@ -268,16 +268,20 @@ impl Broker {
     /// Keeps the message as its topic's retained one, or, if it is empty, forgets that one
     /// ([MQTT-3.3.1-5], [MQTT-3.3.1-6]). False if there is no room.
     fn retain(&mut self, message: &Message<'_>, properties: &[u8], expiry: Option<u32>) -> bool {
+        self.out.retained_change = 0;
         if message.payload.is_empty() {
             self.retained.clear(message.topic);
             return true;
         }
         let expires = expiry.map(|seconds| self.now.after(Duration::from_secs(u64::from(seconds))));
+        let before = self.retained.changes();
         let outcome = self
             .retained
             .set(message, properties, expires, self.now, &self.config);
         self.work += outcome.work;
-        self.out.retained_changes = self.retained.changes();
+        if self.retained.changes() > before {
+            self.out.retained_change = self.retained.changes();
+        }
         let counters = &mut self.out.counters;
         counters.retained_expired += outcome.expired;
         counters.retained_dropped += outcome.dropped;

@@ -374,13 +374,13 @@ impl Routing<'_, '_> {
                 Put::Done | Put::TooLarge => return,
                 Put::Full => {
                     self.message
-                        .missed_by(session, self.post.out.retained_changes);
+                        .missed_by(session, self.post.out.retained_change);
                     return self.post.tell_slow(connection, session);
                 }
                 Put::Gone if self.post.config.queue_qos0 => {}
                 Put::Gone => {
                     self.message
-                        .missed_by(session, self.post.out.retained_changes);
+                        .missed_by(session, self.post.out.retained_change);
                     self.post.out.counters.dropped_absent += 1;
                     return;
                 }
@@ -390,7 +390,7 @@ impl Routing<'_, '_> {
         let is_new = self.kept.is_none();
         if !make_room(session, &mut self.post, len, is_new) {
             self.message
-                .missed_by(session, self.post.out.retained_changes);
+                .missed_by(session, self.post.out.retained_change);
             match self.post.config.queue_policy {
                 QueuePolicy::Reject if qos > QoS::AtMostOnce => self.routed.refused += 1,
                 _ => {}
@@ -481,7 +481,7 @@ fn keep(
     out: &mut Outlet,
 ) -> Arc<Kept> {
     let kept = kept.get_or_insert_with(|| {
-        let kept = out.keep(Kept::new(message, out.retained_changes, out.now));
+        let kept = out.keep(Kept::new(message, out.retained_change, out.now));
         encoder.share(&kept);
         kept
     });

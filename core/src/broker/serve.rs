@@ -179,7 +179,7 @@ impl Broker {
                 );
                 continue;
             }
-            let kept = Kept::new(&message, post.out.retained_changes, now);
+            let kept = Kept::new(&message, post.out.retained_change, now);
             let kept = post.out.keep(kept);
             let message = kept.message(now);
             let mut encoder = Encoder::new(&message, encoded);

@@ -139,6 +139,7 @@ impl Broker {
             shared: None,
         };
         self.retained.set_own(&message);
+        self.out.retained_change = self.retained.changes();
         // Nobody has to listen: what is counted is what clients publish in vain.
         let in_vain = self.out.counters.publish_without_subscriber;
         self.route(SessionId::default(), &message);

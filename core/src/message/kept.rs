@@ -26,7 +26,7 @@ pub(crate) struct Kept {
 }
 
 impl Kept {
-    /// `change` is the number of the last change of the retained messages.
+    /// `change` is the change of the retained messages that it has made, if it has made one.
     pub(crate) fn new(message: &Message<'_>, change: u64, now: Instant) -> Arc<Self> {
         // Most messages have no properties, and most others no expiry among them.
         let properties = Properties::from_kept_wire(message.properties);

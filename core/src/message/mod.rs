@@ -48,8 +48,8 @@ pub(crate) struct Original<'a> {
 }
 
 impl Message<'_> {
-    /// It does not go to a session that it was for. If it is retained, by the last change there was,
-    /// replays that are under way must not take for granted that it came live.
+    /// It does not go to a session that it was for. If it is retained, by this change, replays that
+    /// are under way must not take for granted that it came live.
     pub(crate) fn missed_by(&self, session: &mut Session, change: u64) {
         if self.retain {
             session.missed(change);

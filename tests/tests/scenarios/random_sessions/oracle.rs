@@ -278,9 +278,15 @@ impl Oracle {
                 .filter(|it| *it > 0)
                 .collect();
             identifiers.sort_unstable();
-            // What did not come live may come with a replay that is under way.
-            let replays: Vec<_> = matched()
-                .filter(|_| retain && may_be_lost)
+            // What did not come live may come with any replay that is under way: No Local is not
+            // for those.
+            let replays: Vec<_> = session
+                .subscriptions
+                .iter()
+                .filter(|(filter, _)| {
+                    let (shared, filter) = filter_of(filter);
+                    retain && may_be_lost && !shared && matches(filter, &message.topic)
+                })
                 .map(|(filter, it)| Owed {
                     number,
                     qos: it.qos.min(message.qos),
