@@ -134,6 +134,7 @@ impl Broker {
         connection.since = self.now;
         connection.input = Input::new();
         connection.authentication = None;
+        connection.replies = None;
         connection.paused = crate::connection::Paused::default();
         let (client_id, session) = match stage {
             Stage::Closing => return None,

@@ -1,6 +1,7 @@
 //! PUBACK, PUBREC, PUBREL and PUBCOMP from a client. What each does is in the tables of
 //! `session::Outgoing` and `session::Incoming`.
 
+use super::reply::Answer as Reply;
 use super::{Broker, Cause};
 use crate::connection::ConnectionId;
 use crate::packet::{Ack, Packet, PacketId, Properties, ProtocolError, ReasonCode};
@@ -34,8 +35,7 @@ impl Broker {
                 if let Some(delivery) = delivery {
                     self.out.release(delivery);
                 }
-                let (mut post, _, encoded) = self.post();
-                post.put_release(id, packet_id, encoded); // [MQTT-4.3.3-4]
+                self.reply(id, Reply::Release(packet_id));
             }
             Outcome::Unknown => {
                 self.out.counters.unknown_packet_ids += 1;
@@ -53,25 +53,27 @@ impl Broker {
         let Some(session) = self.session_of(id) else {
             return;
         };
-        if session.incoming.release(packet_id) {
-            if let Some(connection) = self.connections.get_mut(id) {
+        let was_held = session.incoming.release(packet_id);
+        let connection = self.connections.get_mut(id);
+        let reason = match connection {
+            Some(connection) if was_held => {
                 // One held from an earlier connection makes room as well.
                 connection.unreleased = connection.unreleased.saturating_sub(1);
+                ReasonCode::Success
             }
-            // [MQTT-4.3.3-11]
-            self.send(id, &Packet::PubComp(Ack::success(packet_id)));
-        } else if self.connections.get(id).is_some_and(|it| it.recovering) {
             // It was released, and PUBCOMP was lost with the last connection. That is no error
             // (section 3.7.2.1), and not every client knows.
-            self.send(id, &Packet::PubComp(Ack::success(packet_id)));
-        } else {
-            self.out.counters.unknown_packet_ids += 1;
-            self.send(id, &Packet::PubComp(unknown(packet_id)));
-        }
+            Some(connection) if connection.recovering => ReasonCode::Success,
+            _ => {
+                self.out.counters.unknown_packet_ids += 1;
+                ReasonCode::PacketIdentifierNotFound
+            }
+        };
+        self.reply(id, Reply::Complete(packet_id, reason));
     }
 }
 
-/// The answer to a PUBREC or PUBREL of an identifier that is not in use, so that the exchange ends at
+/// The answer to a PUBREC of an identifier that is not in use, so that the exchange ends at
 /// the client as well.
 fn unknown<'a>(packet_id: PacketId) -> Ack<'a> {
     Ack {

@@ -193,8 +193,8 @@ impl Broker {
                     packet: None,
                     shared: None,
                 };
-                let accepted = self.accept(client.0, SessionId::default(), &message);
-                accepted.unwrap_or_else(|reason| reason)
+                self.accept(client.0, SessionId::default(), &message)
+                    .reason()
             }
             Err(reason) => {
                 self.out.counters.publish_refused += 1;

@@ -3,7 +3,8 @@
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
 //! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client, and
 //! AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
-//! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `subscribe`,
+//! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `reply` (answers
+//! that wait until they are true), `subscribe`,
 //! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process), `sys`
 //! (what the broker publishes itself), `gauges` (how much there is of everything).
 
@@ -22,6 +23,8 @@ mod lifetime;
 mod local;
 mod outlet;
 mod publish;
+#[allow(dead_code)] // Until batches and peers progress.
+mod reply;
 mod room;
 mod route;
 mod serve;
@@ -49,9 +52,12 @@ pub use action::Action;
 pub use config::{Config, QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 pub use counters::Counters;
 pub use event::{Cause, Event, EventKind};
+pub(crate) use reply::{Reliance, Replies};
+
 pub use local::{LocalClient, LocalMessage, LocalPublish, OpenLocalError};
 
 use outlet::Outlet;
+use reply::Progress;
 use route::Scratch;
 use sys::Sys;
 use timers::{Timed, Timers};
@@ -154,6 +160,7 @@ pub struct Broker {
     shrink_at: Option<Instant>,
     sys: Sys,
     out: Outlet,
+    progress: Progress,
     scratch: Scratch,
     /// Packets to be sent are encoded here.
     encoded: Vec<u8>,
@@ -193,6 +200,7 @@ impl Broker {
             shrink_at: None,
             sys: Sys::new(config.sys_interval, now),
             out: Outlet::new(config.max_events, now),
+            progress: Progress::default(),
             scratch: Scratch::default(),
             encoded: Vec::new(),
             properties: Vec::new(),

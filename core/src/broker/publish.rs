@@ -3,11 +3,13 @@
 use core::time::Duration;
 
 use super::handshake::is_reserved;
+use super::reply::{Answer, reason_as_told};
+use super::route::Routed;
 use super::{Broker, Cause, EventKind, Strictness};
 use crate::connection::ConnectionId;
 use crate::message::{Message, Original, owned_properties, write_owned};
 use crate::packet::{
-    Ack, Packet, PacketId, Properties, ProtocolError, ProtocolVersion, Publish, QoS, ReasonCode,
+    PacketId, Properties, ProtocolError, ProtocolVersion, Publish, QoS, ReasonCode,
 };
 use crate::permission::Grant;
 use crate::session::SessionId;
@@ -112,7 +114,8 @@ impl Broker {
         let (from, version) = (connection.session, connection.version);
         let (unreleased, offered) = (connection.unreleased, connection.offered);
         let Some(packet_id) = publish.packet_id else {
-            if let Err(reason) = self.accept(from, SessionId::default(), message) {
+            let routed = self.accept(from, SessionId::default(), message);
+            if let Some(reason) = routed.refusal {
                 self.tell_refused(id, message.topic, reason);
             }
             return Ok(());
@@ -130,13 +133,14 @@ impl Broker {
         if is_held && publish.qos == QoS::ExactlyOnce {
             // [MQTT-4.3.3-10] It came before.
             self.out.counters.publish_repeated += 1;
-            self.send(id, &Packet::PubRec(Ack::success(packet_id)));
+            let outcome = Routed::taken();
+            self.acknowledge(id, packet_id, QoS::ExactlyOnce, outcome);
             return Ok(());
         }
         if is_held && version == ProtocolVersion::V5 {
             self.out.counters.publish_refused += 1;
-            let reason = ReasonCode::PacketIdentifierInUse;
-            self.acknowledge(id, packet_id, QoS::AtLeastOnce, reason);
+            let outcome = Routed::refused(ReasonCode::PacketIdentifierInUse);
+            self.acknowledge(id, packet_id, QoS::AtLeastOnce, outcome);
             return Ok(());
         }
         // [MQTT-3.3.4-7] Before MQTT 5 there is no such limit.
@@ -149,12 +153,12 @@ impl Broker {
             self.let_pass(id);
         }
         // What of it comes back to the client follows the acknowledgement, as clients expect.
-        let reason = self.accept(from, from, message).unwrap_or_else(|reason| {
+        let routed = self.accept(from, from, message);
+        if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
-            reason
-        });
+        }
         if publish.qos == QoS::ExactlyOnce
-            && !reason_as_told(version, reason).is_error()
+            && !reason_as_told(version, routed.reason()).is_error()
             && let Some(session) = self.sessions.get_mut(from)
         {
             session.incoming.hold(packet_id);
@@ -162,7 +166,7 @@ impl Broker {
                 connection.unreleased = connection.unreleased.saturating_add(1);
             }
         }
-        self.acknowledge(id, packet_id, publish.qos, reason);
+        self.acknowledge(id, packet_id, publish.qos, routed);
         self.route_to_publisher(from, message);
         Ok(())
     }
@@ -178,39 +182,28 @@ impl Broker {
         }
     }
 
-    /// PUBACK or PUBREC.
-    fn acknowledge(&mut self, id: ConnectionId, packet_id: PacketId, qos: QoS, reason: ReasonCode) {
-        let words = match reason {
-            ReasonCode::QuotaExceeded => Some("there is no room for the message"),
-            ReasonCode::TopicNameInvalid => Some("this topic is the broker's own"),
-            ReasonCode::PacketIdentifierInUse => Some("a QoS 2 message has this identifier"),
-            _ => None,
-        };
-        let ack = Ack {
+    /// PUBACK or PUBREC, once what became of the message is sure.
+    fn acknowledge(&mut self, id: ConnectionId, packet_id: PacketId, qos: QoS, outcome: Routed) {
+        let answer = Answer::Published {
             packet_id,
-            reason,
-            properties: Properties::EMPTY,
+            qos,
+            outcome,
         };
-        let ack = match qos {
-            QoS::ExactlyOnce => Packet::PubRec(ack),
-            _ => Packet::PubAck(ack),
-        };
-        self.send_with_words(id, words, &ack);
+        self.reply(id, answer);
     }
 
     /// Takes a message from a client, if the client may publish it: it is retained, if that is asked
     /// for, and goes to those who subscribed, to the session `after` by
-    /// [`Broker::route_to_publisher`]. Returns what the client is to be told; it is an error
-    /// if the log should say so too.
+    /// [`Broker::route_to_publisher`]. If the outcome is a refusal, the log should say so too.
     #[inline]
     pub(super) fn accept(
         &mut self,
         from: SessionId,
         after: SessionId,
         message: &Message<'_>,
-    ) -> Result<ReasonCode, ReasonCode> {
+    ) -> Routed {
         let Some(session) = self.sessions.get(from) else {
-            return Err(ReasonCode::UnspecifiedError);
+            return Routed::refused(ReasonCode::UnspecifiedError);
         };
         let refused = if is_reserved(message.topic) {
             Some(ReasonCode::TopicNameInvalid)
@@ -221,7 +214,7 @@ impl Broker {
         };
         if let Some(reason) = refused {
             self.out.counters.publish_refused += 1;
-            return Err(reason);
+            return Routed::refused(reason);
         }
         if message.retain {
             let among = Properties::from_kept_wire(message.properties);
@@ -229,10 +222,10 @@ impl Broker {
             let expiry = message.expiry.or(among.message_expiry_interval());
             if !self.retain(message, &properties, expiry) {
                 self.route_to_others(from, after, message);
-                return Err(ReasonCode::QuotaExceeded);
+                return Routed::refused(ReasonCode::QuotaExceeded);
             }
         }
-        Ok(self.route_to_others(from, after, message).reason())
+        self.route_to_others(from, after, message)
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its own
@@ -294,15 +287,6 @@ impl Broker {
     fn tell_refused(&mut self, id: ConnectionId, topic: &str, reason: ReasonCode) {
         let topic = topic.into();
         self.tell(id, EventKind::PublishRefused { topic, reason });
-    }
-}
-
-/// What a client of that version hears: before MQTT 5, every acknowledgement is a positive one (3.1.1
-/// [MQTT-3.3.5-2]).
-fn reason_as_told(version: ProtocolVersion, reason: ReasonCode) -> ReasonCode {
-    match version {
-        ProtocolVersion::V5 => reason,
-        _ => ReasonCode::Success,
     }
 }
 

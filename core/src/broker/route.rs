@@ -59,15 +59,35 @@ struct Own {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Routed {
     /// How many subscribers it matched.
-    matched: usize,
+    pub(super) matched: usize,
     /// How many of them have not taken it because their queue is full.
-    refused: usize,
+    pub(super) refused: usize,
+    /// Why it went nowhere at all, or was not retained.
+    pub(super) refusal: Option<ReasonCode>,
 }
 
 impl Routed {
+    /// It was taken, and not by nobody.
+    pub(super) fn taken() -> Self {
+        Self {
+            matched: 1,
+            ..Self::default()
+        }
+    }
+
+    /// It was not taken.
+    pub(super) fn refused(reason: ReasonCode) -> Self {
+        Self {
+            refusal: Some(reason),
+            ..Self::default()
+        }
+    }
+
     /// What its publisher is told.
     pub(super) fn reason(self) -> ReasonCode {
-        if self.matched == 0 {
+        if let Some(reason) = self.refusal {
+            reason
+        } else if self.matched == 0 {
             ReasonCode::NoMatchingSubscribers
         } else if self.refused == self.matched {
             ReasonCode::QuotaExceeded

@@ -1,13 +1,14 @@
 //! SUBSCRIBE and UNSUBSCRIBE.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::reply::Answer;
 use super::{Broker, Cause, EventKind};
 use crate::connection::ConnectionId;
 use crate::packet::{
     Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode, RetainHandling, SubAck,
-    Subscribe, SubscriptionRequest, UnsubAck, Unsubscribe,
+    Subscribe, SubscriptionRequest, Unsubscribe,
 };
 use crate::session::{Session, SessionId, Subscription};
 use crate::topic::{self, TopicError};
@@ -73,7 +74,7 @@ impl Broker {
         }
         if self.is_in_use(session, version, packet_id) {
             let reasons = alloc::vec![IN_USE; packet.filters.len()];
-            self.send_suback(id, packet_id, &reasons, None);
+            self.subscribed(id, packet_id, reasons, None);
             return Ok(());
         }
         let mut reasons = Vec::with_capacity(packet.filters.len());
@@ -101,8 +102,7 @@ impl Broker {
             return Err(Cause::NotSupported(reason));
         }
         // [MQTT-3.8.4-1], [MQTT-3.8.4-6] SUBACK goes first, what is retained follows.
-        self.send_suback(id, packet_id, &reasons, words.as_deref());
-        self.serve_connection(id);
+        self.subscribed(id, packet_id, reasons, words);
         Ok(())
     }
 
@@ -124,19 +124,20 @@ impl Broker {
         Ok(())
     }
 
-    fn send_suback(
+    /// SUBACK, once the subscriptions are sure.
+    fn subscribed(
         &mut self,
         id: ConnectionId,
         packet_id: PacketId,
-        reasons: &[u8],
-        words: Option<&str>,
+        reasons: Vec<u8>,
+        words: Option<String>,
     ) {
-        let suback = Packet::SubAck(SubAck {
+        let answer = Answer::Subscribed {
             packet_id,
-            properties: Properties::EMPTY,
-            reasons,
-        });
-        self.send_with_words(id, words, &suback);
+            reasons: reasons.into(),
+            words: words.map(Into::into),
+        };
+        self.reply(id, answer);
     }
 
     /// Whether the client takes the answer to so many filters. It could not be sent otherwise, and
@@ -250,16 +251,11 @@ impl Broker {
         };
         let reasons: Vec<u8> = packet.filters.iter().map(&mut unsubscribe).collect();
         // [MQTT-3.10.4-4], [MQTT-3.10.4-5] also if there was no such subscription.
-        let properties = Properties::EMPTY;
-        let packet_id = packet.packet_id;
-        self.send(
-            id,
-            &Packet::UnsubAck(UnsubAck {
-                packet_id,
-                properties,
-                reasons: &reasons,
-            }),
-        );
+        let answer = Answer::Unsubscribed {
+            packet_id: packet.packet_id,
+            reasons: reasons.into(),
+        };
+        self.reply(id, answer);
         Ok(())
     }
 

@@ -19,7 +19,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
 
-use crate::broker::Config;
+use crate::broker::{Config, Replies};
 use crate::packet::ProtocolVersion;
 use crate::session::{Expiry, SessionId, Will};
 use crate::time::Instant;
@@ -205,6 +205,8 @@ pub(crate) struct Connection {
     pub(crate) since: Instant,
     /// `None` if CONNECT named no authentication method.
     pub(crate) authentication: Option<Box<Authentication>>,
+    /// Answers that wait until they are true; `None` if there are none.
+    pub(crate) replies: Option<Box<Replies>>,
     /// When messages that the client left unacknowledged are sent again; never, unless it speaks
     /// MQTT 3.x and it is so configured.
     pub(crate) retransmit: Instant,
@@ -239,6 +241,7 @@ impl Connection {
             progress: now,
             since: now,
             authentication: None,
+            replies: None,
             retransmit: NEVER,
             aliases_from: AliasesFromClient::default(),
             aliases_to: None,

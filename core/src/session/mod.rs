@@ -25,6 +25,7 @@ use core::time::Duration;
 
 use rare::Rare;
 
+use crate::broker::Reliance;
 use crate::connection::{ConnectionId, NEVER};
 use crate::permission::Grant;
 use crate::retained::Replay;
@@ -105,6 +106,8 @@ pub(crate) struct Session {
     pub(crate) will_due: Instant,
     /// When its timer fires.
     pub(crate) timer: Instant,
+    /// What the last of its answers relies on: one that is repeated relies on no less.
+    pub(crate) relies: Reliance,
     pub(crate) will: Option<Box<Will>>,
     pub(crate) client_id: Arc<str>,
 }
@@ -128,6 +131,7 @@ impl Session {
             ends: NEVER,
             will_due: NEVER,
             timer: NEVER,
+            relies: Reliance::NOTHING,
             will: None,
             client_id,
         }
