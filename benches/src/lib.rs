@@ -109,7 +109,7 @@ impl Bench {
             match action {
                 Action::Send(id) => self.ready.push(id),
                 Action::Authenticate(id) => self.broker.admit(id, Grant::unrestricted()),
-                Action::Deliver(_) => {}
+                Action::Deliver(_) | Action::Store => {}
                 Action::Event => while self.broker.poll_event().is_some() {},
                 Action::Close(_) | Action::Abort(_) | Action::Pause(_) | Action::Resume(_) => {}
             }

@@ -64,6 +64,7 @@
 //!                 broker.admit(id, Grant::unrestricted());
 //!             }
 //!             Action::Deliver(_) => {} // There are no clients inside this process.
+//!             Action::Store => {} // Nor is there a store.
 //!             Action::Event => while let Some(_for_the_log) = broker.poll_event() {},
 //!         }
 //!     }
@@ -121,6 +122,7 @@ pub mod permission;
 mod retained;
 mod session;
 mod share;
+pub mod store;
 pub mod time;
 pub mod topic;
 

@@ -5,6 +5,8 @@ use crate::map::{HashKey, split_mix};
 use crate::session::{SessionId, Subscription};
 use crate::topic::{FilterId, FilterTree, SharedFilter};
 
+use alloc::string::String;
+
 use slotmap::SlotMap;
 
 /// After so many members who are looked at, the best so far will do, however many there are.
@@ -145,6 +147,37 @@ impl Shares {
             self.matching.remove(group.matching, member.group);
         }
         true
+    }
+
+    /// The members of a group.
+    pub(crate) fn members(&self, group: GroupId) -> impl Iterator<Item = SessionId> {
+        let members = self.groups.get(group).map(|group| group.members);
+        let members = members.unwrap_or_default();
+        self.members.subscribers(members).iter().map(|(id, _)| *id)
+    }
+
+    /// The subscription of a member.
+    pub(crate) fn subscription(
+        &self,
+        members: FilterId,
+        session: SessionId,
+    ) -> Option<Subscription> {
+        self.members.get(members, session).map(|it| it.subscription)
+    }
+
+    /// How a group is written, `$share/` included; empty if it is gone.
+    pub(crate) fn name(&self, group: GroupId) -> String {
+        let mut name = String::new();
+        if let Some(group) = self.groups.get(group) {
+            self.members.write_filter(group.members, &mut name);
+        }
+        name
+    }
+
+    /// The group that is written `name`.
+    pub(crate) fn named(&self, name: &str) -> Option<GroupId> {
+        let members = self.members.subscribers(self.members.find(name)?);
+        members.first().map(|(_, member)| member.group)
     }
 
     /// Calls `f` for every group whose filter matches; returns how many places were looked at.

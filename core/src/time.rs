@@ -54,6 +54,31 @@ impl WallClock {
     }
 }
 
+/// How the caller's clock and the wall clock go together: by what both showed at the start.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Epoch {
+    start: Instant,
+    wall_clock: WallClock,
+}
+
+impl Epoch {
+    pub(crate) const fn new(start: Instant, wall_clock: WallClock) -> Self {
+        Self { start, wall_clock }
+    }
+
+    /// A moment in milliseconds since 1970.
+    pub(crate) fn to_unix(self, at: Instant) -> u64 {
+        let since = at.0.saturating_sub(self.start.0);
+        self.wall_clock.0.saturating_add(since)
+    }
+
+    /// A moment that is given in milliseconds since 1970; the start if it is before that.
+    pub(crate) fn from_unix(self, millis: u64) -> Instant {
+        let since = millis.saturating_sub(self.wall_clock.0);
+        Instant(self.start.0.saturating_add(since))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ pub mod broker;
 pub mod client;
 pub mod fuzz;
 pub mod random;
+pub mod rows;
 pub mod scenario;
 pub mod suite;
 pub mod wire;

@@ -13,6 +13,9 @@ use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
 
+use wherry_core::store::Batch;
+
+use crate::rows::Rows;
 use crate::wire::{self, Ack, Connack, Publish, Received, Version, first_packet, kind};
 
 /// The identifier under which a [`World`]'s clients subscribe and unsubscribe, far from those of
@@ -61,6 +64,12 @@ pub struct World {
     pub events: Vec<Event>,
     /// The local clients for which messages were said to wait, oldest first.
     pub deliveries: Vec<LocalClient>,
+    /// What the store holds, if there is one.
+    pub rows: Rows,
+    /// Batches that were taken and wait for [`World::commit`], if commits are held.
+    at_store: Option<Batch>,
+    holds_commits: bool,
+    config: Config,
     now: Instant,
     sockets: Vec<Socket>,
     interrupted: bool,
@@ -84,15 +93,82 @@ impl World {
     /// A broker that admits everyone to everything, with `$SYS` as `config` says.
     pub fn with_sys(config: Config) -> Self {
         let now = Instant::from_millis(0);
+        let broker = Broker::new(config.clone(), 1, now, WallClock::from_unix_millis(0));
+        Self::of(broker, config)
+    }
+
+    fn of(broker: Broker, config: Config) -> Self {
         Self {
-            broker: Broker::new(config, 1, now, WallClock::from_unix_millis(0)),
+            broker,
             admission: Admission::Everyone(Grant::unrestricted()),
             events: Vec::new(),
             deliveries: Vec::new(),
-            now,
+            rows: Rows::default(),
+            at_store: None,
+            holds_commits: false,
+            config,
+            now: Instant::from_millis(0),
             sockets: Vec::new(),
             interrupted: false,
         }
+    }
+
+    /// A broker with a store that commits at once.
+    pub fn durable(config: Config) -> Self {
+        let config = Config {
+            sys_interval: None,
+            ..config
+        };
+        let mut world = Self::new(config);
+        world.restart();
+        world
+    }
+
+    /// Batches that are taken from now on wait for [`World::commit`].
+    pub fn hold_commits(&mut self) {
+        self.holds_commits = true;
+    }
+
+    /// Commits the batch that waits, if there is one; returns whether there was.
+    pub fn commit(&mut self) -> bool {
+        let Some(batch) = self.at_store.take() else {
+            return false;
+        };
+        let number = batch.number;
+        self.rows.apply(batch);
+        self.broker.batch_committed(number);
+        self.settle();
+        true
+    }
+
+    /// Commits whatever waits and comes, from now on at once.
+    pub fn commit_all(&mut self) {
+        self.holds_commits = false;
+        self.commit();
+        self.pass(Duration::from_secs(1));
+    }
+
+    /// Whether a batch waits to be committed.
+    pub fn is_at_store(&self) -> bool {
+        self.at_store.is_some()
+    }
+
+    /// The process dies, and what was not committed with it; another one starts at once.
+    pub fn crash(&mut self) {
+        self.at_store = None;
+        for socket in &mut self.sockets {
+            socket.closed = true;
+            socket.sent.clear();
+        }
+        self.restart();
+    }
+
+    fn restart(&mut self) {
+        let restored = self.rows.restore(1, |_| 0).remove(0);
+        let config = self.config.clone();
+        let wall_clock = WallClock::from_unix_millis(1_000_000 + self.now.as_millis());
+        self.broker = Broker::restored(config, 1, self.now, wall_clock, restored);
+        self.settle();
     }
 
     /// The time since the world began.
@@ -273,6 +349,14 @@ impl World {
         true
     }
 
+    fn commit_now(&mut self) {
+        if let Some(batch) = self.at_store.take() {
+            let number = batch.number;
+            self.rows.apply(batch);
+            self.broker.batch_committed(number);
+        }
+    }
+
     fn act(&mut self, action: Action) {
         let place = |sockets: &[Socket], id| sockets.iter().position(|socket| socket.id == id);
         match action {
@@ -311,6 +395,12 @@ impl World {
                 }
             }
             Action::Deliver(client) => self.deliveries.push(client),
+            Action::Store => {
+                self.at_store = self.broker.take_batch();
+                if !self.holds_commits {
+                    self.commit_now();
+                }
+            }
             Action::Event => {
                 while let Some(event) = self.broker.poll_event() {
                     self.events.push(event);

@@ -56,6 +56,14 @@ counters! {
     publish_without_subscriber,
     /// Messages refused: topic reserved, permission missing, a limit reached.
     publish_refused,
+    /// Messages not taken because the store fails.
+    refused_by_store,
+    /// Batches that the store has committed.
+    batches_committed,
+    /// How often the store began to fail.
+    store_failures,
+    /// Rows of deliveries written to the store.
+    deliveries_written,
     /// Deliveries dropped because the receiver's outbox was full.
     dropped_outbox_full,
     /// Deliveries dropped because all outboxes together were full.

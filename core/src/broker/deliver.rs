@@ -9,7 +9,7 @@ use super::{Config, Event, EventKind};
 use crate::connection::{Connection, ConnectionId, NEVER};
 use crate::message::{Alias, Encoder, Head};
 use crate::packet::{Ack, Packet, ProtocolVersion, QoS};
-use crate::session::{Delivery, Phase, Session};
+use crate::session::{Delivery, Phase, Session, SessionId};
 
 /// How many bytes of what can wait elsewhere are put into an outbox before it waits for the socket.
 const ENOUGH: usize = 64 * 1024;
@@ -149,16 +149,18 @@ impl Post<'_> {
             qos: delivery.qos,
             retain: delivery.retain,
             replayed: delivery.replayed,
-            dup: false, // [MQTT-3.3.1-1]
+            dup: delivery.dup, // [MQTT-3.3.1-1]
             packet_id: Some(id),
         };
         let identifiers = delivery.identifiers.iter();
         match self.put(session.connection, encoder, head, identifiers) {
             Put::Done => {
                 self.out.in_flight += 1;
-                session.outgoing.sent(delivery, self.out.now);
+                let pending = delivery.row.pending;
+                let number = session.outgoing.sent(delivery, self.out.now);
+                self.out.journal.locate(pending, number);
             }
-            Put::TooLarge | Put::Full | Put::Gone => self.out.release(delivery),
+            Put::TooLarge | Put::Full | Put::Gone => self.out.release(session, delivery),
         }
     }
 
@@ -172,7 +174,24 @@ impl Post<'_> {
         let Some((id, entry)) = session.outgoing.next_resend() else {
             return false;
         };
+        let is_new = entry.is_new;
+        // The client may have it only under an identifier that a crash does not forget, and be told
+        // to release it only once the store knows that it has it.
+        let is_qos2 = entry
+            .delivery
+            .as_ref()
+            .is_none_or(|it| it.qos == QoS::ExactlyOnce);
+        if is_qos2 && !self.out.journal.is_committed(entry.row.batch) {
+            return false;
+        }
         let sent = match (entry.phase, &entry.delivery) {
+            // [MQTT-3.3.2-5]
+            (Phase::Publish, Some(delivery))
+                if is_new && delivery.message.is_expired(self.out.now) =>
+            {
+                self.out.counters.dropped_expired += 1;
+                false
+            }
             (Phase::Publish, Some(delivery)) => {
                 // [MQTT-3.3.4-9] The Receive Maximum of the new connection may be less.
                 if !has_window {
@@ -181,7 +200,7 @@ impl Post<'_> {
                 if session.grant.may_receive(delivery.message.topic()) {
                     let message = delivery.message.message(self.out.now);
                     let mut encoder = Encoder::new(&message, encoded);
-                    let head = again(delivery, id);
+                    let head = again(delivery, id, !is_new || delivery.dup);
                     let identifiers = delivery.identifiers.iter();
                     self.put(session.connection, &mut encoder, head, identifiers) == Put::Done
                 } else {
@@ -195,15 +214,51 @@ impl Post<'_> {
             }
         };
         if sent {
-            self.out.counters.redeliveries += 1;
+            self.out.counters.redeliveries += u64::from(!is_new);
             session.outgoing.resent(self.out.now);
         } else {
-            self.out.in_flight -= 1;
-            if let Some(delivery) = session.outgoing.give_up_resend() {
-                self.out.release(delivery);
-            }
+            let given_up = session.outgoing.give_up_resend();
+            self.out.release_exchange(session, given_up);
         }
         true
+    }
+
+    /// Gives packet identifiers to messages of QoS 2 that wait and have a row, and to what
+    /// waits between them, as far as the window goes: they are sent once the store knows the
+    /// identifiers, in their order.
+    pub(super) fn stage(&mut self, id: SessionId, session: &mut Session, budget: &mut usize) {
+        let is_stored = session.outgoing.front().is_some_and(|it| it.row.place > 0);
+        if !is_stored || !self.connections.contains_key(session.connection) {
+            return;
+        }
+        let window = self.window(session.connection);
+        while let Some(next) = session.outgoing.front()
+            && next.qos > QoS::AtMostOnce
+            && next.row.place > 0
+            && *budget > 0
+            && (next.qos == QoS::ExactlyOnce || session.outgoing.is_resending())
+            && session.outgoing.has_window_to_stage(window)
+        {
+            *budget -= 1;
+            let Some(delivery) = session.outgoing.dequeue() else {
+                return;
+            };
+            let Some(delivery) = self.out.still_due(session, delivery) else {
+                continue;
+            };
+            let qos = delivery.qos;
+            let pending = delivery.row.pending;
+            session.outgoing.next_packet_id();
+            let number = session.outgoing.stage(delivery, self.out.now);
+            self.out.in_flight += 1;
+            if qos == QoS::AtLeastOnce {
+                self.out.journal.locate(pending, number);
+            } else if let Some((_, entry)) = session.outgoing.in_flight_at(number) {
+                let now = self.out.now;
+                let batch = self.out.journal.renew(id, &mut entry.row, number, now);
+                self.out.journal.to_serve.push_back((batch, id));
+            }
+        }
     }
 
     /// Puts a PUBREL into an outbox.
@@ -246,6 +301,9 @@ impl Post<'_> {
             if delivery.qos > QoS::AtMostOnce && !session.outgoing.has_window(window) {
                 return;
             }
+            if delivery.qos == QoS::ExactlyOnce && delivery.row.place > 0 {
+                return; // It is to be staged, as soon as the window allows.
+            }
             *budget -= 1;
             let Some(delivery) = session.outgoing.dequeue() else {
                 return;
@@ -264,7 +322,7 @@ impl Post<'_> {
                 let identifiers = delivery.identifiers.iter();
                 self.put(session.connection, &mut encoder, head, identifiers);
                 drop(kept);
-                self.out.release(delivery);
+                self.out.release(session, delivery);
             } else {
                 self.send_first(session, delivery, &mut encoder);
                 self.out.release_kept(kept);
@@ -291,13 +349,13 @@ impl Post<'_> {
     }
 }
 
-/// A message in flight as it is sent again ([MQTT-3.3.1-1]).
-pub(super) fn again(delivery: &Delivery, id: crate::packet::PacketId) -> Head {
+/// A message in flight as it is sent again ([MQTT-3.3.1-1]), or late for the first time.
+pub(super) fn again(delivery: &Delivery, id: crate::packet::PacketId, dup: bool) -> Head {
     Head {
         qos: delivery.qos,
         retain: delivery.retain,
         replayed: delivery.replayed,
-        dup: true,
+        dup,
         packet_id: Some(id),
     }
 }

@@ -167,6 +167,14 @@ impl Broker {
                 None => ReasonCode::QuotaExceeded,
             });
         }
+        let is_stored = session.is_some_and(|it| it.rows.on_disk);
+        if self.out.journal.is_failing
+            && (is_stored
+                || handshake.will.is_some()
+                || self.granted_expiry(handshake) > Expiry::AT_ONCE)
+        {
+            return Some(ReasonCode::ServerUnavailable);
+        }
         // Without data it was seen when CONNECT came.
         let fits = data.is_none() || self.welcome_fits(id, handshake, data);
         (!fits).then_some(ReasonCode::PacketTooLarge)
@@ -190,7 +198,8 @@ impl Broker {
         else {
             return;
         };
-        let handshake = *handshake;
+        let mut handshake = *handshake;
+        let noted = self.out.journal.noted_bytes;
         let (session, session_present) = self.session_for(id, &handshake);
         let keep_alive = self.granted_keep_alive(&handshake);
         let expiry = self.granted_expiry(&handshake);
@@ -211,18 +220,19 @@ impl Broker {
         let version = connection.version;
         let origin = connection.origin.clone();
         self.out.counters.admitted();
+        if let Some(session) = self.sessions.get_mut(session) {
+            session.grant = grant;
+            session.will = handshake.will.take();
+            session.expiry = expiry;
+            session.asked_expiry = handshake.session_expiry;
+        }
+        self.cork(id, session, noted);
         {
             let method = self.method(id);
             let proof = proof(method.as_deref(), data);
             let information = self.information_for(id, &handshake, &proof);
             let terms = self.terms(&handshake, information.as_deref(), &proof);
             self.send(id, &welcome(&terms, session_present));
-        }
-        if let Some(session) = self.sessions.get_mut(session) {
-            session.grant = grant;
-            session.will = handshake.will;
-            session.expiry = expiry;
-            session.asked_expiry = handshake.session_expiry;
         }
         self.out.tell(Event {
             connection: id,

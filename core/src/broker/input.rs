@@ -166,6 +166,7 @@ impl Broker {
             return Ok(());
         };
         let version = connection.version;
+        let noted = self.out.journal.noted_bytes;
         let body = &packet[header.header_len..];
         match connection.stage {
             Stage::AwaitingConnect => self.connect(id, header, body),
@@ -186,6 +187,7 @@ impl Broker {
             }
             Stage::Closing => Ok(()),
         }?;
+        self.slow_for_store(id, noted);
         if let Some(connection) = self.connections.get_mut(id)
             && !connection.outbox.is_empty()
             && (connection.outbox.len() > self.config.outbox_limit

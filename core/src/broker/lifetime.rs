@@ -54,6 +54,9 @@ impl Broker {
         }
         session.connection = ConnectionId::default();
         session.ends = session.expiry.after(now);
+        if session.rows.durable {
+            self.out.journal.session(id, &mut session.rows, now);
+        }
         self.absent += 1;
         // [MQTT-3.1.3-9] of the delay; without one it is due at once ([MQTT-3.1.2-8]).
         if let Some(will) = &session.will {
@@ -83,6 +86,9 @@ impl Broker {
         if let Some(session) = self.sessions.get_mut(id) {
             session.will_due = NEVER;
             if let Some(will) = session.will.take() {
+                if session.rows.on_disk || session.rows.durable {
+                    self.out.journal.session(id, &mut session.rows, self.now);
+                }
                 let grant = session.grant.clone();
                 self.publish_will(id, &will, &grant);
             }
@@ -141,13 +147,16 @@ impl Broker {
         }
         self.work += session.filters() + session.outgoing.len();
         self.out.in_flight -= session.outgoing.in_flight();
-        for (delivery, was_sent) in session.outgoing.into_inner().into_deliveries() {
+        let (rows, client_id) = (&session.rows, &session.client_id);
+        self.out.journal.session_ended(rows, client_id, self.now);
+        for (mut delivery, was_sent) in session.outgoing.into_inner().into_deliveries() {
             // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its session.
             let is_bound = was_sent && delivery.qos == crate::packet::QoS::ExactlyOnce;
             if delivery.group.is_null() || is_bound {
                 self.out.counters.dropped_session_ended += 1;
-                self.out.release(delivery);
+                self.out.abandon(delivery);
             } else {
+                self.out.journal.orphan(&mut delivery, self.now);
                 self.left_over.push_back(delivery);
             }
         }

@@ -317,7 +317,8 @@ impl Broker {
                 session.outgoing.sent(delivery, self.now);
                 self.out.in_flight += 1;
             }
-            _ => self.out.release(delivery),
+            Some(session) => self.out.release(session, delivery),
+            None => self.out.release_orphan(delivery),
         }
         message
     }
@@ -338,14 +339,11 @@ impl Broker {
         if matches!(outcome, Outcome::Violation) {
             outcome = outgoing.answer(packet_id, Answer::Rejected, now);
         }
-        let Outcome::Done(delivery) = outcome else {
+        let Outcome::Done(it) = outcome else {
             self.out.counters.unknown_packet_ids += 1;
             return false;
         };
-        self.out.in_flight -= 1;
-        if let Some(delivery) = delivery {
-            self.out.release(delivery);
-        }
+        self.out.release_exchange(session, it);
         self.serve(client.0);
         let window = self.config.send_window.get();
         if let Some(session) = self.sessions.get_mut(client.0)

@@ -4,7 +4,8 @@
 //! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client, and
 //! AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
 //! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `reply` (answers
-//! that wait until they are true), `subscribe`,
+//! that wait until they are true), `journal`, `store` and `restore` (what is written, when, and read
+//! again), `subscribe`,
 //! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process), `sys`
 //! (what the broker publishes itself), `gauges` (how much there is of everything).
 
@@ -19,15 +20,17 @@ mod exchange;
 mod gauges;
 mod handshake;
 mod input;
+mod journal;
 mod lifetime;
 mod local;
 mod outlet;
 mod publish;
-#[allow(dead_code)] // Until batches and peers progress.
 mod reply;
+mod restore;
 mod room;
 mod route;
 mod serve;
+mod store;
 mod subscribe;
 mod sys;
 mod timers;
@@ -45,7 +48,7 @@ use crate::packet::ProtocolVersion;
 use crate::retained::RetainedMessages;
 use crate::session::{Delivery, Session, SessionId, Subscription};
 use crate::share::Shares;
-use crate::time::{Instant, WallClock};
+use crate::time::{Epoch, Instant, WallClock};
 use crate::topic::FilterTree;
 
 pub use action::Action;
@@ -139,6 +142,7 @@ pub struct TooManyConnections;
 pub struct Broker {
     config: Config,
     now: Instant,
+    epoch: Epoch,
     connections: SlotMap<ConnectionId, Connection>,
     sessions: SlotMap<SessionId, Session>,
     /// Sessions by client identifier.
@@ -172,19 +176,20 @@ pub struct Broker {
     /// How many client identifiers were assigned.
     assigned: u64,
     stopping: bool,
+    /// Whether [`Action::Store`] was raised and is not yet answered.
+    store_raised: bool,
 }
 
 impl Broker {
     /// A broker without connections. `seed` is all the randomness that it has: two brokers with the
     /// same seed and the same inputs do the same. `wall_clock` is the time of day at `now`.
     pub fn new(config: Config, seed: u64, now: Instant, wall_clock: WallClock) -> Self {
-        // Deadlines are converted by the wall clock once there is a store that outlives the process.
-        let _ = wall_clock;
         let mut seed = seed;
         let shuffle = split_mix(&mut seed);
         let mut key = || HashKey::from_seed(split_mix(&mut seed));
         Self {
             now,
+            epoch: Epoch::new(now, wall_clock),
             connections: SlotMap::with_key(),
             sessions: SlotMap::with_key(),
             clients: KeyedMap::new(key()),
@@ -208,6 +213,7 @@ impl Broker {
             aliases: key(),
             assigned: 0,
             stopping: false,
+            store_raised: false,
             config,
         }
     }
@@ -228,6 +234,7 @@ impl Broker {
             }
         }
         self.out.counters.retained_expired += self.retained.expire(self.now);
+        self.note_retained(0);
         self.tell_of_itself();
         self.pass_on_left_over();
         self.continue_serving();
@@ -260,6 +267,8 @@ impl Broker {
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
     /// all: timers are lazy.
     pub fn next_deadline(&self) -> Option<Instant> {
+        let linger = self.config.commit_linger;
+        let batch = self.out.journal.next_deadline(linger);
         if !self.serving.is_empty() || !self.yielded.is_empty() || !self.left_over.is_empty() {
             return Some(self.now);
         }
@@ -268,7 +277,8 @@ impl Broker {
         let sys = self.sys.next_deadline(self.now);
         // So do timers of one moment.
         let timer = self.timers.next().map(|at| at.max(self.now));
-        [timer, self.shrink_at, expiry, sys]
+        let batch = batch.map(|at| at.max(self.now));
+        [timer, self.shrink_at, expiry, sys, batch]
             .into_iter()
             .flatten()
             .min()
@@ -295,6 +305,13 @@ impl Broker {
     #[must_use = "what is not done is lost"]
     #[inline]
     pub fn poll_action(&mut self) -> Option<Action> {
+        if let Some(action) = self.out.actions.pop_front() {
+            return Some(action);
+        }
+        if !self.out.journal.is_on() {
+            return None;
+        }
+        self.settle_journal();
         self.out.actions.pop_front()
     }
 
@@ -307,6 +324,7 @@ impl Broker {
     pub fn outbox(&self, id: ConnectionId) -> impl Iterator<Item = &[u8]> {
         self.connections
             .get(id)
+            .filter(|connection| connection.corked == 0)
             .into_iter()
             .flat_map(|connection| connection.outbox.slices(&self.out.pool))
     }
@@ -315,6 +333,7 @@ impl Broker {
     pub fn outbox_len(&self, id: ConnectionId) -> usize {
         self.connections
             .get(id)
+            .filter(|connection| connection.corked == 0)
             .map_or(0, |connection| connection.outbox.len())
     }
 

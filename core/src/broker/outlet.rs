@@ -5,10 +5,11 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 
+use super::journal::Journal;
 use super::{Action, Counters, Event, LocalClient};
 use crate::connection::{Connection, ConnectionId, Pool};
-use crate::message::Kept;
-use crate::session::{Delivery, Session, SessionId};
+use crate::message::{Kept, Message};
+use crate::session::{Delivery, Row, Session, SessionId};
 use crate::time::Instant;
 
 /// The broker's way out. It is one field, so that it can be used while connections are borrowed.
@@ -20,6 +21,7 @@ pub(super) struct Outlet {
     pub(super) max_events: usize,
     event_raised: bool,
     pub(super) counters: Counters,
+    pub(super) journal: Journal,
     /// The bytes of all messages that are kept, each once.
     held: usize,
     /// How many messages sessions are owed: those that wait and those in flight that the client may
@@ -42,6 +44,7 @@ impl Outlet {
             max_events,
             event_raised: false,
             counters: Counters::default(),
+            journal: Journal::off(),
             held: 0,
             owed: 0,
             retained_change: 0,
@@ -57,14 +60,31 @@ impl Outlet {
 
     /// A message is kept from now on; every reference to it is given back by
     /// [`Outlet::release_kept`].
-    pub(super) fn keep(&mut self, message: Arc<Kept>) -> Arc<Kept> {
+    pub(super) fn keep(&mut self, message: &Message<'_>) -> Arc<Kept> {
+        let number = self.journal.number_message();
+        let message = Kept::new(message, self.retained_change, number, self.now);
+        self.held += message.len();
+        message
+    }
+
+    /// A message that was stored is kept from now on.
+    pub(super) fn hold(&mut self, message: Arc<Kept>) -> Arc<Kept> {
         self.held += message.len();
         message
     }
 
     /// A session is owed this from now on, until [`Outlet::release`].
-    pub(super) fn owe(&mut self, delivery: Delivery) -> Delivery {
+    #[inline]
+    pub(super) fn owe(
+        &mut self,
+        id: SessionId,
+        session: &Session,
+        mut delivery: Delivery,
+    ) -> Delivery {
         self.owed += 1;
+        if session.rows.durable {
+            self.journal.owe(id, &mut delivery, self.now);
+        }
         delivery
     }
 
@@ -76,14 +96,54 @@ impl Outlet {
     }
 
     /// A session is not owed this any more.
-    pub(super) fn release(&mut self, delivery: Delivery) {
+    #[inline]
+    pub(super) fn release(&mut self, session: &mut Session, mut delivery: Delivery) {
         self.owed -= 1;
+        if delivery.row.place > 0 {
+            let (rows, client_id) = (&mut session.rows, &session.client_id);
+            let message = Some(&*delivery.message);
+            self.journal
+                .forget(rows, client_id, &mut delivery.row, message, self.now);
+        }
         self.release_kept(delivery.message);
+    }
+
+    /// The same, of a session that has ended.
+    pub(super) fn abandon(&mut self, mut delivery: Delivery) {
+        self.owed -= 1;
+        self.journal.abandon(&mut delivery, self.now);
+        self.release_kept(delivery.message);
+    }
+
+    /// What a session that has ended was owed is not owed to anyone any more, or to another one.
+    pub(super) fn release_orphan(&mut self, mut delivery: Delivery) {
+        self.owed -= 1;
+        if delivery.row.place > 0 {
+            self.journal.forget_orphan(&mut delivery, self.now);
+        }
+        self.release_kept(delivery.message);
+    }
+
+    /// An exchange of a session is over: it is not owed its message any more, or needs no row.
+    pub(super) fn release_exchange(&mut self, session: &mut Session, it: Result<Delivery, Row>) {
+        self.in_flight -= 1;
+        match it {
+            Ok(delivery) => self.release(session, delivery),
+            Err(mut row) => {
+                let (rows, client_id) = (&mut session.rows, &session.client_id);
+                self.journal
+                    .forget(rows, client_id, &mut row, None, self.now);
+            }
+        }
     }
 
     /// What has waited for a session, if it may go out still: it has not expired ([MQTT-3.3.2-5]),
     /// and the session may have it.
-    pub(super) fn still_due(&mut self, session: &Session, delivery: Delivery) -> Option<Delivery> {
+    pub(super) fn still_due(
+        &mut self,
+        session: &mut Session,
+        delivery: Delivery,
+    ) -> Option<Delivery> {
         let dropped = if delivery.message.is_expired(self.now) {
             &mut self.counters.dropped_expired
         } else if !session.grant.may_receive(delivery.message.topic()) {
@@ -92,7 +152,7 @@ impl Outlet {
             return Some(delivery);
         };
         *dropped += 1;
-        self.release(delivery);
+        self.release(session, delivery);
         None
     }
 
@@ -120,7 +180,7 @@ impl Outlet {
         if connection.outbox.is_empty() {
             connection.progress = self.now; // The write time-out counts from here.
         }
-        if !connection.send_raised {
+        if !connection.send_raised && connection.corked == 0 {
             connection.send_raised = true;
             self.actions.push_back(Action::Send(id));
         }

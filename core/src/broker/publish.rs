@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::handshake::is_reserved;
-use super::reply::{Answer, reason_as_told};
+use super::reply::{Answer, Reliance, reason_as_told};
 use super::route::Routed;
 use super::{Broker, Cause, EventKind, Strictness};
 use crate::connection::ConnectionId;
@@ -152,8 +152,20 @@ impl Broker {
             }
             self.let_pass(id);
         }
-        // What of it comes back to the client follows the acknowledgement, as clients expect.
-        let routed = self.accept(from, from, message);
+        if self.out.journal.is_failing && self.needs_store(from, message) {
+            self.refuse_for_store(id, version, packet_id, publish.qos);
+            return Ok(());
+        }
+        self.begin_reply(id);
+        // What of it comes back to the client follows the acknowledgement, as clients expect; unless
+        // the acknowledgement relies on it.
+        let is_durable = self.sessions.get(from).is_some_and(|it| it.rows.durable);
+        let after = if is_durable {
+            SessionId::default()
+        } else {
+            from
+        };
+        let routed = self.accept(from, after, message);
         if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
         }
@@ -162,6 +174,10 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(from)
         {
             session.incoming.hold(packet_id);
+            if session.rows.durable {
+                let journal = &mut self.out.journal;
+                session.relies.batch = journal.incoming(from, packet_id, self.now);
+            }
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.unreleased = connection.unreleased.saturating_add(1);
             }
@@ -183,13 +199,36 @@ impl Broker {
     }
 
     /// PUBACK or PUBREC, once what became of the message is sure.
-    fn acknowledge(&mut self, id: ConnectionId, packet_id: PacketId, qos: QoS, outcome: Routed) {
+    pub(super) fn acknowledge(
+        &mut self,
+        id: ConnectionId,
+        packet_id: PacketId,
+        qos: QoS,
+        outcome: Routed,
+    ) {
         let answer = Answer::Published {
             packet_id,
             qos,
             outcome,
         };
-        self.reply(id, answer);
+        let records = self.out.journal.end();
+        let session = self.session_of(id);
+        let without_records = session.map_or(Reliance::NOTHING, |it| it.relies);
+        let mut relies = without_records;
+        if records > 0 {
+            relies.batch = self.out.journal.open();
+        }
+        self.reply_with_records(id, relies, without_records, records, answer);
+    }
+
+    /// What is noted for the store from now on is for the next answer to this client.
+    fn begin_reply(&mut self, id: ConnectionId) {
+        if self.out.journal.is_on()
+            && let Some(connection) = self.connections.get(id)
+        {
+            let waiter = Some((id, connection.next_reply()));
+            self.out.journal.begin(waiter);
+        }
     }
 
     /// Takes a message from a client, if the client may publish it: it is retained, if that is asked
@@ -220,7 +259,15 @@ impl Broker {
             let among = Properties::from_kept_wire(message.properties);
             let properties = owned_properties(&among);
             let expiry = message.expiry.or(among.message_expiry_interval());
-            if !self.retain(message, &properties, expiry) {
+            let is_answered = message.qos > QoS::AtMostOnce;
+            let is_retained = self.retain(message, &properties, expiry);
+            if is_answered
+                && self.out.journal.is_on()
+                && let Some(session) = self.sessions.get_mut(from)
+            {
+                session.relies.batch = self.out.journal.await_open();
+            }
+            if !is_retained {
                 self.route_to_others(from, after, message);
                 return Routed::refused(ReasonCode::QuotaExceeded);
             }
@@ -264,6 +311,7 @@ impl Broker {
         self.out.retained_change = 0;
         if message.payload.is_empty() {
             self.retained.clear(message.topic);
+            self.note_retained(0);
             return true;
         }
         let expires = expiry.map(|seconds| self.now.after(Duration::from_secs(u64::from(seconds))));
@@ -275,6 +323,7 @@ impl Broker {
         if self.retained.changes() > before {
             self.out.retained_change = self.retained.changes();
         }
+        self.note_retained(message.len());
         let counters = &mut self.out.counters;
         counters.retained_expired += outcome.expired;
         counters.retained_dropped += outcome.dropped;

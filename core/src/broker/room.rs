@@ -95,7 +95,7 @@ pub(super) fn make_room(
             true => post.out.counters.dropped_expired += 1,
             false => post.out.counters.dropped_queue_full += 1,
         }
-        post.out.release(oldest);
+        post.out.release(session, oldest);
     }
 }
 

@@ -13,11 +13,14 @@ use super::outlet::Outlet;
 use super::room::{has_room, make_room, standing};
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
-use crate::session::{Delivery, Identifiers, Session, SessionId, Subscription};
+use crate::session::{Delivery, Identifiers, Row, Session, SessionId, Subscription};
 use crate::share::{Choice, GroupId, Standing};
 
 /// How many steps the messages of sessions that have ended may take to go to others in one go.
 const PASS_ON_BUDGET: usize = 16 * 1024;
+
+/// How many messages may get packet identifiers because another one comes.
+const STAGED_AT_ONCE: usize = 16;
 
 /// Working memory of routing, kept so that a message allocates nothing.
 #[derive(Debug, Default)]
@@ -251,11 +254,10 @@ impl Broker {
         // [MQTT-3.3.2-5]
         if delivery.message.is_expired(self.now) {
             self.out.counters.dropped_expired += 1;
-            return self.out.release(delivery);
+            return self.out.release_orphan(delivery);
         }
         let group = delivery.group;
         let kept = Arc::clone(&delivery.message);
-        self.out.release(delivery);
         let Self {
             shares,
             sessions,
@@ -286,6 +288,7 @@ impl Broker {
             out.counters.dropped_session_ended += 1;
         }
         out.release_kept(kept);
+        out.release_orphan(delivery);
     }
 }
 
@@ -430,10 +433,14 @@ impl Routing<'_, '_> {
             qos,
             retain,
             replayed: false,
+            dup: false,
+            row: Row::default(),
         };
-        let delivery = self.post.out.owe(delivery);
+        let delivery = self.post.out.owe(id, session, delivery);
         let connection = session.connection;
+        let is_staged = session.rows.durable && qos == QoS::ExactlyOnce;
         if qos > QoS::AtMostOnce
+            && !is_staged
             && session.outgoing.is_idle()
             && self.post.has_room(connection)
             && session.outgoing.has_window(self.post.window(connection))
@@ -444,6 +451,11 @@ impl Routing<'_, '_> {
         session.outgoing.enqueue(delivery);
         self.post.out.counters.queued += 1;
         self.post.out.raise_deliver(id, session);
+        if session.rows.durable && qos > QoS::AtMostOnce {
+            let mut budget = STAGED_AT_ONCE;
+            self.post.out.journal.hurry();
+            self.post.stage(id, session, &mut budget);
+        }
     }
 
     /// Hands the message to one member of a group; returns how many were looked at.
@@ -501,7 +513,7 @@ fn keep(
     out: &mut Outlet,
 ) -> Arc<Kept> {
     let kept = kept.get_or_insert_with(|| {
-        let kept = out.keep(Kept::new(message, out.retained_change, out.now));
+        let kept = out.keep(message);
         encoder.share(&kept);
         kept
     });

@@ -14,9 +14,9 @@ use slotmap::SlotMap;
 use super::Broker;
 use super::deliver::{Post, again};
 use crate::connection::{ConnectionId, NEVER};
-use crate::message::{Encoder, Head, Kept};
+use crate::message::{Encoder, Head};
 use crate::packet::QoS;
-use crate::session::{Delivery, Identifiers, Session, SessionId};
+use crate::session::{Delivery, Identifiers, Row, Session, SessionId};
 use crate::share::GroupId;
 use crate::topic::Step;
 
@@ -86,11 +86,16 @@ impl Broker {
             {
                 budget -= 1;
             }
-            if !session.outgoing.is_resending() {
-                post.send_waiting(session, encoded, &mut budget);
-                if session.outgoing.is_idle() && !session.replays.is_empty() {
-                    self.replay(id, &mut budget);
+            let mut waiting = usize::MAX;
+            while session.outgoing.waiting() < waiting {
+                waiting = session.outgoing.waiting();
+                post.stage(id, session, &mut budget);
+                if !session.outgoing.is_resending() {
+                    post.send_waiting(session, encoded, &mut budget);
                 }
+            }
+            if session.outgoing.is_idle() && !session.replays.is_empty() {
+                self.replay(id, &mut budget);
             }
         }
         self.work += BUDGET - budget;
@@ -134,7 +139,9 @@ impl Broker {
             let has_room = match session.local {
                 true => outgoing.waiting() < ENOUGH_WAITING,
                 false => {
-                    post.has_room(session.connection) && (!is_held || outgoing.has_window(window))
+                    let has_window =
+                        outgoing.has_window(window) && outgoing.has_window_to_stage(window);
+                    post.has_room(session.connection) && (!is_held || has_window)
                 }
             };
             if !has_room || (is_held && is_full && outgoing.len() > 0) {
@@ -179,8 +186,7 @@ impl Broker {
                 );
                 continue;
             }
-            let kept = Kept::new(&message, post.out.retained_change, now);
-            let kept = post.out.keep(kept);
+            let kept = post.out.keep(&message);
             let message = kept.message(now);
             let mut encoder = Encoder::new(&message, encoded);
             let delivery = Delivery {
@@ -190,12 +196,17 @@ impl Broker {
                 qos,
                 retain: true,
                 replayed: true,
+                dup: false,
+                row: Row::default(),
             };
-            let delivery = post.out.owe(delivery);
-            if session.local {
+            let delivery = post.out.owe(id, session, delivery);
+            let is_staged =
+                session.rows.durable && (qos == QoS::ExactlyOnce || !session.outgoing.is_idle());
+            if session.local || is_staged {
                 session.outgoing.enqueue(delivery);
                 post.out.counters.queued += 1;
                 post.out.raise_deliver(id, session);
+                post.stage(id, session, budget);
             } else {
                 post.send_first(session, delivery, &mut encoder);
             }
@@ -239,7 +250,8 @@ impl Broker {
                     let message = delivery.message.message(now);
                     let mut encoder = Encoder::new(&message, encoded);
                     let identifiers = delivery.identifiers.iter();
-                    post.put(id, &mut encoder, again(delivery, packet_id), identifiers);
+                    let head = again(delivery, packet_id, true);
+                    post.put(id, &mut encoder, head, identifiers);
                 }
                 None => post.put_release(id, packet_id, encoded),
             }

@@ -197,6 +197,9 @@ impl Broker {
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(ReasonCode::UnspecifiedError.into());
         };
+        if session.rows.durable {
+            session.relies.batch = self.out.journal.subscription(id, name, self.now);
+        }
         if let Some(shared) = shared {
             // Retained messages are not sent to a shared subscription (section 4.8.2).
             let members = self.shares.join(name, shared, id, subscription);
@@ -278,6 +281,9 @@ impl Broker {
                 return ReasonCode::NoSubscriptionExisted;
             };
             session.memberships.remove(members, bytes);
+            if session.rows.durable {
+                session.relies.batch = self.out.journal.subscription(id, filter, self.now);
+            }
             return ReasonCode::Success;
         }
         let Some(known) = self.filters.find(filter) else {
@@ -288,6 +294,9 @@ impl Broker {
         }
         session.subscriptions.remove(known, bytes);
         session.replays.remove(&known); // [MQTT-3.10.4-2]
+        if session.rows.durable {
+            session.relies.batch = self.out.journal.subscription(id, filter, self.now);
+        }
         ReasonCode::Success
     }
 

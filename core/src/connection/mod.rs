@@ -120,6 +120,8 @@ impl Paused {
     pub(crate) const OUTBOX: Self = Self(2);
     /// Its packets have made work enough for one turn.
     pub(crate) const WORK: Self = Self(4);
+    /// The store has to catch up.
+    pub(crate) const STORE: Self = Self(8);
 
     pub(crate) fn any(self) -> bool {
         self.0 != 0
@@ -189,6 +191,9 @@ pub(crate) struct Connection {
     pub(crate) paused: Paused,
     /// Whether [`Action::Send`](crate::Action::Send) was raised and is not yet answered.
     pub(crate) send_raised: bool,
+    /// The batch that must be committed before CONNACK, and anything behind it, may leave; 0 is
+    /// none.
+    pub(crate) corked: u64,
     /// Whether it is told already that this client has more in flight than it may.
     pub(crate) overran: bool,
     /// Whether it is told already that this client loses messages.
@@ -232,6 +237,7 @@ impl Connection {
             wants_words: true,
             paused: Paused::default(),
             send_raised: false,
+            corked: 0,
             overran: false,
             slow: false,
             stage: Stage::AwaitingConnect,
@@ -289,7 +295,7 @@ impl Connection {
             Stage::Open => None,
             Stage::Closing => Some((self.since.after(config.close_timeout), Overdue::Close)),
         };
-        let write = (!self.outbox.is_empty())
+        let write = (!self.outbox.is_empty() && self.corked == 0)
             .then(|| (self.progress.after(config.write_timeout), Overdue::Write));
         let retransmit =
             (self.retransmit != NEVER).then_some((self.retransmit, Overdue::Retransmit));

@@ -2,6 +2,7 @@
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use bytes::Bytes;
 
@@ -23,11 +24,32 @@ pub(crate) struct Kept {
     pub(crate) retain: bool,
     /// The change of the retained messages that it was, if it is one.
     pub(crate) change: u64,
+    /// What it is called in the store.
+    pub(crate) number: u64,
+    stored: Stored,
+}
+
+/// What of a message is in the store. One broker uses it, so these are plain numbers to it; atomic
+/// ones let the broker go from one thread to another.
+#[derive(Debug, Default)]
+struct Stored {
+    /// How many rows refer to it.
+    rows: AtomicU32,
+    /// Whether it may have a row of its own.
+    on_disk: AtomicBool,
+}
+
+impl Clone for Stored {
+    /// A copy of a message is no message of the store's.
+    fn clone(&self) -> Self {
+        Self::default()
+    }
 }
 
 impl Kept {
-    /// `change` is the change of the retained messages that it has made, if it has made one.
-    pub(crate) fn new(message: &Message<'_>, change: u64, now: Instant) -> Arc<Self> {
+    /// `change` is the change of the retained messages that it has made, if it has made one; `number`
+    /// is its own in the store.
+    pub(crate) fn new(message: &Message<'_>, change: u64, number: u64, now: Instant) -> Arc<Self> {
         // Most messages have no properties, and most others no expiry among them.
         let properties = Properties::from_kept_wire(message.properties);
         let among = properties.message_expiry_interval();
@@ -52,7 +74,52 @@ impl Kept {
             qos: message.qos,
             retain: message.retain,
             change,
+            number,
+            stored: Stored::default(),
         })
+    }
+
+    /// A message that is in the store already.
+    pub(crate) fn restored(message: &Message<'_>, number: u64, expires: Instant) -> Arc<Self> {
+        let mut kept = Arc::unwrap_or_clone(Self::new(message, 0, number, Instant::default()));
+        kept.expires = expires;
+        kept.stored.on_disk = AtomicBool::new(true);
+        Arc::new(kept)
+    }
+
+    /// One more row refers to it.
+    pub(crate) fn refer(&self) {
+        let rows = self.stored.rows.load(Relaxed);
+        self.stored.rows.store(rows + 1, Relaxed);
+    }
+
+    /// One row less refers to it. Returns whether its own row is of no more use.
+    pub(crate) fn unrefer(&self) -> bool {
+        let rows = self.stored.rows.load(Relaxed).saturating_sub(1);
+        self.stored.rows.store(rows, Relaxed);
+        let is_over = rows == 0 && self.stored.on_disk.load(Relaxed);
+        if is_over {
+            self.stored.on_disk.store(false, Relaxed);
+        }
+        is_over
+    }
+
+    /// Its row is written with this batch; returns whether it was there already.
+    pub(crate) fn store(&self) -> bool {
+        let was_there = self.stored.on_disk.load(Relaxed);
+        self.stored.on_disk.store(true, Relaxed);
+        was_there
+    }
+
+    /// When it expires.
+    pub(crate) fn expires(&self) -> Instant {
+        self.expires
+    }
+
+    /// The properties, to be referred to.
+    pub(crate) fn share_properties(&self) -> Bytes {
+        let end = self.payload_at().min(self.content.len());
+        self.content.slice((self.topic_len as usize).min(end)..end)
     }
 
     /// How many bytes of topic, properties and payload there are.

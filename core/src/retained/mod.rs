@@ -11,13 +11,16 @@ mod tests;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use crate::broker::{Config, RetainedPolicy};
 use crate::connection::NEVER;
 use crate::map::HashKey;
 use crate::message::{Message, expiry_left};
 use crate::packet::QoS;
 use crate::session::Subscription;
-use crate::time::Instant;
+use crate::store::StoredMessage;
+use crate::time::{Epoch, Instant};
 use crate::topic::{Cursor, RetainedTree, TopicId, counted_bytes};
 
 use expiry::Expiry;
@@ -45,6 +48,8 @@ pub(crate) struct RetainedMessages {
     bytes: usize,
     /// The number of the last change.
     changes: u64,
+    /// Topics whose row in the store is out of date, if there is a store.
+    unwritten: Option<Vec<Box<str>>>,
 }
 
 /// One retained message; its topic is its place in the tree.
@@ -122,6 +127,7 @@ impl RetainedMessages {
             own: 0,
             bytes: 0,
             changes: 0,
+            unwritten: None,
         }
     }
 
@@ -219,6 +225,39 @@ impl RetainedMessages {
         };
         let (id, _) = self.tree.insert(message.topic, retained);
         self.expiry.insert(expires, id);
+        if !is_own {
+            self.note(message.topic);
+        }
+    }
+
+    fn note(&mut self, topic: &str) {
+        if let Some(unwritten) = &mut self.unwritten {
+            unwritten.push(topic.into());
+        }
+    }
+
+    /// Topics whose rows are out of date, since the last call.
+    pub(crate) fn take_unwritten(&mut self) -> Vec<Box<str>> {
+        self.unwritten
+            .as_mut()
+            .map_or_else(Vec::new, core::mem::take)
+    }
+
+    /// There is a store; changes go on from this number.
+    pub(crate) fn begin_store(&mut self, changes: u64) {
+        self.unwritten = Some(Vec::new());
+        self.changes = changes;
+    }
+
+    /// Puts back what was stored.
+    pub(crate) fn restore(&mut self, message: &Message<'_>, expires: Instant) {
+        let before = self.find(message.topic);
+        self.put(message, message.properties, expires, before);
+    }
+
+    /// What is retained for a topic.
+    pub(crate) fn get(&self, topic: &str) -> Option<&Retained> {
+        self.tree.get(topic)
     }
 
     /// Keeps a message of the broker's own. No client can publish to its topic.
@@ -319,6 +358,7 @@ impl RetainedMessages {
             self.own -= 1;
         } else {
             self.bytes -= topic_bytes + old.content.len();
+            self.note(topic);
         }
         self.expiry.remove(old.expires, id);
         STEPS + topic_bytes / TOPIC_BYTES_PER_STEP + old.content.len() / CONTENT_BYTES_PER_STEP
@@ -349,6 +389,20 @@ fn is_own(topic: &str) -> bool {
 impl Retained {
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires <= now
+    }
+
+    /// As it is to be stored: the version and the message.
+    pub(crate) fn stored(&self, topic: &str, epoch: Epoch) -> (u64, StoredMessage) {
+        let (properties, payload) = self.content.split_at(self.properties_len as usize);
+        let message = StoredMessage {
+            topic: topic.into(),
+            properties: Bytes::copy_from_slice(properties),
+            payload: Bytes::copy_from_slice(payload),
+            qos: self.qos,
+            retain: true,
+            expires: (self.expires != NEVER).then(|| epoch.to_unix(self.expires)),
+        };
+        (self.changed, message)
     }
 
     /// The message as it is to be sent now.

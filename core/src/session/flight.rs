@@ -84,6 +84,13 @@ impl<T> Flight<T> {
         }
     }
 
+    /// Makes the number of this identifier the next one: the first that is free.
+    pub(crate) fn skip_to(&mut self, id: Option<PacketId>) {
+        while id.is_some_and(|id| packet_id(self.end()) != id) {
+            self.ring.push_back(None);
+        }
+    }
+
     /// Moves the oldest out of the ring, so that what follows takes no more than its own place.
     #[cold]
     fn leave_behind(&mut self) {

@@ -15,6 +15,7 @@ mod flight;
 mod incoming;
 mod outgoing;
 mod rare;
+mod row;
 mod subscription;
 mod will;
 
@@ -32,8 +33,10 @@ use crate::retained::Replay;
 use crate::time::Instant;
 use crate::topic::FilterId;
 
+pub(crate) use flight::Sequence;
 pub(crate) use incoming::Incoming;
-pub(crate) use outgoing::{Answer, Delivery, Identifiers, Outcome, Outgoing, Phase};
+pub(crate) use outgoing::{Answer, Delivery, Identifiers, InFlight, Outcome, Outgoing, Phase};
+pub(crate) use row::{PendingId, Row, Rows};
 pub(crate) use subscription::{Subscription, Subscriptions};
 pub(crate) use will::Will;
 
@@ -106,6 +109,8 @@ pub(crate) struct Session {
     pub(crate) will_due: Instant,
     /// When its timer fires.
     pub(crate) timer: Instant,
+    /// What of it is in the store.
+    pub(crate) rows: Rows,
     /// What the last of its answers relies on: one that is repeated relies on no less.
     pub(crate) relies: Reliance,
     pub(crate) will: Option<Box<Will>>,
@@ -131,6 +136,7 @@ impl Session {
             ends: NEVER,
             will_due: NEVER,
             timer: NEVER,
+            rows: Rows::default(),
             relies: Reliance::NOTHING,
             will: None,
             client_id,

@@ -24,6 +24,7 @@ use core::num::NonZeroU32;
 
 use super::flight::{Flight, Sequence, packet_id};
 use super::rare::Empty;
+use super::row::Row;
 use crate::message::Kept;
 use crate::packet::{PacketId, QoS};
 use crate::share::GroupId;
@@ -74,6 +75,9 @@ pub(crate) struct Delivery {
     pub(crate) retain: bool,
     /// Whether it is sent because it was retained, rather than because it was published.
     pub(crate) replayed: bool,
+    /// Whether it may have been sent before the broker was started.
+    pub(crate) dup: bool,
+    pub(crate) row: Row,
 }
 
 /// How far an exchange is.
@@ -91,6 +95,10 @@ pub(crate) struct InFlight {
     pub(crate) phase: Phase,
     /// `None` once the client has it for sure.
     pub(crate) delivery: Option<Delivery>,
+    /// Its row, as long as it is in flight.
+    pub(crate) row: Row,
+    /// Whether it was never sent: it waits for its row to be committed, or for one before it.
+    pub(crate) is_new: bool,
     /// When it was last sent.
     pub(crate) sent: Instant,
     /// How often it was sent again on this connection.
@@ -113,8 +121,8 @@ pub(crate) enum Answer {
 /// What follows from an answer.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The exchange is over. The message is here if it was still held.
-    Done(Option<Delivery>),
+    /// The exchange is over. The message is here if it was still held, otherwise its row.
+    Done(Result<Delivery, Row>),
     /// PUBREL is to be sent. The message is here if it was still held.
     Release(Option<Delivery>),
     /// Nothing is in flight under this identifier.
@@ -134,6 +142,8 @@ pub(crate) struct Outgoing {
     queue: VecDeque<Delivery>,
     /// How many in the queue are of QoS 0.
     waiting_qos0: usize,
+    /// The place of the last message that was sent, if it has one.
+    last_sent: u64,
     /// The bytes of all messages that are held here.
     bytes: usize,
     /// The bytes of those that wait.
@@ -161,6 +171,7 @@ impl Outgoing {
             resend: (0, 0),
             queue: VecDeque::new(),
             waiting_qos0: 0,
+            last_sent: 0,
             bytes: 0,
             waiting_bytes: 0,
         }
@@ -249,17 +260,75 @@ impl Outgoing {
         packet_id(self.flight.next())
     }
 
-    /// A message was sent under the identifier that [`Outgoing::next_packet_id`] gave.
+    /// A message was sent under the identifier that [`Outgoing::next_packet_id`] gave. Returns its
+    /// number.
     #[inline]
-    pub(crate) fn sent(&mut self, delivery: Delivery, now: Instant) {
+    pub(crate) fn sent(&mut self, delivery: Delivery, now: Instant) -> Sequence {
+        self.in_window += 1;
+        self.last_sent = self.last_sent.max(delivery.row.place);
+        self.push(delivery, false, now)
+    }
+
+    /// A message has the identifier that [`Outgoing::next_packet_id`] gave, and is to be sent once
+    /// its row is committed and those before it were sent. Returns its number.
+    pub(crate) fn stage(&mut self, delivery: Delivery, now: Instant) -> Sequence {
+        let number = self.push(delivery, true, now);
+        if !self.is_resending() {
+            self.resend.0 = number;
+        }
+        self.resend.1 = self.flight.end();
+        number
+    }
+
+    #[inline]
+    fn push(&mut self, mut delivery: Delivery, is_new: bool, now: Instant) -> Sequence {
         self.bytes += delivery.message.len();
+        let number = self.flight.end();
         self.flight.push(InFlight {
             phase: Phase::Publish,
+            row: core::mem::take(&mut delivery.row),
             delivery: Some(delivery),
+            is_new,
             sent: now,
             repeats: 0,
         });
-        self.in_window += 1;
+        number
+    }
+
+    /// Whether the window has room for one more message to be staged.
+    pub(crate) fn has_window_to_stage(&self, window: u16) -> bool {
+        self.flight.len() < usize::from(window)
+    }
+
+    /// The message at this place, if it waits.
+    pub(crate) fn waiting_at(&mut self, place: u64) -> Option<&mut Delivery> {
+        let at = self.queue.binary_search_by_key(&place, |it| it.row.place);
+        self.queue.get_mut(at.ok()?)
+    }
+
+    /// The message in flight under this number.
+    pub(crate) fn in_flight_at(&mut self, number: Sequence) -> Option<(PacketId, &mut InFlight)> {
+        Some((packet_id(number), self.flight.get_mut(number)?))
+    }
+
+    /// The message in flight under this identifier, with its number.
+    pub(crate) fn in_flight_as(&mut self, id: PacketId) -> Option<(Sequence, &mut InFlight)> {
+        let number = self.flight.find(id)?;
+        Some((number, self.flight.get_mut(number)?))
+    }
+
+    /// The place of the last message that was sent.
+    pub(crate) fn last_sent_place(&self) -> u64 {
+        self.last_sent
+    }
+
+    /// Puts back what was in flight when the broker stopped, in order of places, under the number
+    /// that goes with its identifier, or, without one, the next. All is to be sent again.
+    pub(crate) fn restore(&mut self, entry: InFlight, id: Option<PacketId>) {
+        self.bytes += entry.delivery.as_ref().map_or(0, |it| it.message.len());
+        self.flight.skip_to(id);
+        self.flight.push(entry);
+        self.resend = (0, self.flight.end());
     }
 
     /// The client answers.
@@ -291,13 +360,19 @@ impl Outgoing {
     }
 
     /// Ends an exchange and gives the message back if it was held.
-    fn finish(&mut self, number: Sequence) -> Option<Delivery> {
-        let delivery = self.flight.remove(number)?.delivery;
-        self.bytes -= delivery.as_ref().map_or(0, |it| it.message.len());
+    fn finish(&mut self, number: Sequence) -> Result<Delivery, Row> {
+        let Some(entry) = self.flight.remove(number) else {
+            return Err(Row::default());
+        };
         if !(self.resend.0..self.resend.1).contains(&number) {
             self.in_window -= 1;
         }
-        delivery
+        let Some(mut delivery) = entry.delivery else {
+            return Err(entry.row);
+        };
+        self.bytes -= delivery.message.len();
+        delivery.row = entry.row;
+        Ok(delivery)
     }
 
     /// The session goes on over a new connection: all in flight is to be sent again.
@@ -324,6 +399,8 @@ impl Outgoing {
     /// What [`Outgoing::next_resend`] gave was sent.
     pub(crate) fn resent(&mut self, now: Instant) {
         if let Some(entry) = self.flight.get_mut(self.resend.0) {
+            self.last_sent = self.last_sent.max(entry.row.place);
+            entry.is_new = false;
             entry.sent = now;
             entry.repeats = 0;
         }
@@ -332,7 +409,7 @@ impl Outgoing {
     }
 
     /// What [`Outgoing::next_resend`] gave is not sent again: its exchange is over.
-    pub(crate) fn give_up_resend(&mut self) -> Option<Delivery> {
+    pub(crate) fn give_up_resend(&mut self) -> Result<Delivery, Row> {
         self.finish(self.resend.0)
     }
 
@@ -347,10 +424,12 @@ impl Outgoing {
 
     /// Takes everything out, oldest first, each with whether it was sent already.
     pub(crate) fn into_deliveries(self) -> impl Iterator<Item = (Delivery, bool)> {
-        let in_flight = self.flight.into_things().filter_map(|it| it.delivery);
+        let in_flight = self.flight.into_things().filter_map(|entry| {
+            let mut delivery = entry.delivery?;
+            delivery.row = entry.row;
+            Some((delivery, !entry.is_new))
+        });
         let waiting = self.queue.into_iter();
-        in_flight
-            .map(|delivery| (delivery, true))
-            .chain(waiting.map(|delivery| (delivery, false)))
+        in_flight.chain(waiting.map(|delivery| (delivery, false)))
     }
 }

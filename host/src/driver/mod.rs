@@ -23,6 +23,7 @@ use slotmap::SecondaryMap;
 use wherry_core::Broker;
 use wherry_core::broker::TooManyConnections;
 use wherry_core::connection::{Closed, ConnectionId, Origin};
+use wherry_core::store::Batch;
 use wherry_core::time::Instant;
 
 use crate::auth::{Authenticate, Decision};
@@ -52,6 +53,7 @@ pub struct Driver<S> {
     /// Connections to be written in this turn.
     unwritten: Vec<ConnectionId>,
     events: EventLog,
+    batch_waits: bool,
     stopping: bool,
     /// What the broker was last told.
     now: Instant,
@@ -87,6 +89,7 @@ impl<S: Socket> Driver<S> {
             ready: VecDeque::new(),
             unwritten: Vec::new(),
             events: EventLog::default(),
+            batch_waits: false,
             stopping: false,
             now: Instant::default(),
             buffer: vec![0; READ_BUFFER_SIZE].into_boxed_slice(),
@@ -153,6 +156,23 @@ impl<S: Socket> Driver<S> {
             next_deadline: earlier(self.broker.next_deadline(), self.events.next_deadline()),
             more: !self.ready.is_empty() || !self.unwritten.is_empty(),
         }
+    }
+
+    /// The next batch for the store, if one waits and the last one is committed.
+    pub fn take_batch(&mut self) -> Option<Batch> {
+        mem::take(&mut self.batch_waits)
+            .then(|| self.broker.take_batch())
+            .flatten()
+    }
+
+    /// The store has that batch for good. What waited for it goes on in the next turn.
+    pub fn batch_committed(&mut self, number: u64) {
+        self.broker.batch_committed(number);
+    }
+
+    /// The store fails, and tries again.
+    pub fn store_failing(&mut self) {
+        self.broker.store_failing();
     }
 
     /// Says goodbye to every client. Turns must go on until [`is_empty`](Self::is_empty).

@@ -57,6 +57,7 @@ impl<S: Socket> Driver<S> {
             Action::Authenticate(id) => self.authenticate(id),
             // Nothing in this process opens a local client behind the driver's back.
             Action::Deliver(_) => {}
+            Action::Store => self.batch_waits = true,
             Action::Event => {
                 while let Some(event) = self.broker.poll_event() {
                     self.events.log(&event);

@@ -1,0 +1,453 @@
+//! What is to be written to the store with the next batch.
+//!
+//! The journal notes *which* rows are out of date; what they say is read from the sessions when the
+//! batch is taken, which is between two calls of the broker. So every batch is the state of one
+//! moment, and what came and went before its batch was taken costs nothing:
+//!
+//! A delivery of QoS 1 whose client acknowledges it before its row was ever in a batch that was
+//! taken is never written. The promise to its publisher is kept, so the publisher has its
+//! acknowledgement at once, unless an older delivery of the same session may be in the store: then a
+//! crash would bring the older one back without this one, and the acknowledgement waits for the
+//! batch that deletes the older one.
+//!
+//! One batch is at the store at a time. A batch that holds nothing but deliveries that are with their
+//! connected clients already, and deletions, may linger a little: most of it will not be needed.
+
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use slotmap::SlotMap;
+
+use crate::connection::ConnectionId;
+use crate::message::Kept;
+use crate::packet::{PacketId, QoS};
+use crate::session::{Delivery, PendingId, Row, Rows, Sequence, SessionId};
+use crate::store::Record;
+use crate::time::Instant;
+
+/// What a row takes beside its bytes, roughly.
+const ROW_BYTES: usize = 64;
+
+/// Whose answer relies on a row: the answer with that number on that connection.
+pub(super) type Waiter = Option<(ConnectionId, u64)>;
+
+/// A delivery whose row is to be written.
+#[derive(Debug)]
+pub(super) struct Pending {
+    /// The null handle if the session has ended.
+    pub(super) session: SessionId,
+    pub(super) place: u64,
+    /// Its number, if it is in flight.
+    pub(super) number: Option<Sequence>,
+    waiter: Waiter,
+    bytes: usize,
+}
+
+/// See the text above.
+#[derive(Debug)]
+pub(super) struct Journal {
+    is_on: bool,
+    /// The batch that is being gathered.
+    open: u64,
+    /// The batch that is at the store.
+    pub(super) taken: Option<u64>,
+    /// All up to this one are committed.
+    committed: u64,
+    /// Whether an answer waits for the batch that is being gathered.
+    is_awaited: bool,
+    /// Whether the batch should be taken as soon as possible.
+    is_urgent: bool,
+    pub(super) is_failing: bool,
+    /// When the first thing came into the batch that is being gathered.
+    since: Option<Instant>,
+    next_place: u64,
+    next_message: u64,
+    /// Places and messages are numbered in steps of this, so that no two shards use the same one.
+    step: u64,
+    /// The answer that relies on what is noted now.
+    waiter: Waiter,
+    /// How many deliveries were noted for it.
+    noted: u32,
+    /// Answers of whose records one is not needed.
+    pub(super) not_needed: Vec<(ConnectionId, u64)>,
+    pub(super) pending: SlotMap<PendingId, Pending>,
+    pub(super) sessions: Vec<SessionId>,
+    pub(super) subscriptions: Vec<(SessionId, Box<str>)>,
+    pub(super) incoming: Vec<(SessionId, PacketId)>,
+    /// Topics.
+    pub(super) retained: Vec<Box<str>>,
+    pub(super) deletions: Vec<Record>,
+    /// What waits for batches to be committed, each with its batch: sessions to be served, and
+    /// connections whose CONNACK may leave.
+    pub(super) to_serve: VecDeque<(u64, SessionId)>,
+    pub(super) corked: VecDeque<(u64, ConnectionId)>,
+    /// Connections that are not read until the store has caught up.
+    pub(super) slowed: Vec<ConnectionId>,
+    open_bytes: usize,
+    taken_bytes: usize,
+    /// How many bytes were noted since the start.
+    pub(super) noted_bytes: u64,
+}
+
+impl Journal {
+    /// A journal that notes nothing: there is no store.
+    pub(super) fn off() -> Self {
+        Self {
+            is_on: false,
+            open: 1,
+            taken: None,
+            committed: 0,
+            is_awaited: false,
+            is_urgent: false,
+            is_failing: false,
+            since: None,
+            next_place: 1,
+            next_message: 1,
+            step: 1,
+            waiter: None,
+            noted: 0,
+            not_needed: Vec::new(),
+            pending: SlotMap::with_key(),
+            sessions: Vec::new(),
+            subscriptions: Vec::new(),
+            incoming: Vec::new(),
+            retained: Vec::new(),
+            deletions: Vec::new(),
+            to_serve: VecDeque::new(),
+            corked: VecDeque::new(),
+            slowed: Vec::new(),
+            open_bytes: 0,
+            taken_bytes: 0,
+            noted_bytes: 0,
+        }
+    }
+
+    /// A journal that goes on from these places and messages, in steps.
+    pub(super) fn new(next_place: u64, next_message: u64, step: u64) -> Self {
+        Self {
+            is_on: true,
+            next_place,
+            next_message,
+            step,
+            ..Self::off()
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// The batch that is being gathered.
+    pub(super) fn open(&self) -> u64 {
+        self.open
+    }
+
+    #[inline]
+    pub(super) fn is_committed(&self, batch: u64) -> bool {
+        batch <= self.committed
+    }
+
+    /// The number of a message that is kept from now on; 0 without a store.
+    #[inline]
+    pub(super) fn number_message(&mut self) -> u64 {
+        if !self.is_on {
+            return 0;
+        }
+        self.next_message += self.step;
+        self.next_message - self.step
+    }
+
+    fn next_place(&mut self) -> u64 {
+        self.next_place += self.step;
+        self.next_place - self.step
+    }
+
+    /// How many bytes are not committed.
+    pub(super) fn uncommitted_bytes(&self) -> usize {
+        self.open_bytes + self.taken_bytes
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pending.is_empty()
+            && self.deletions.is_empty()
+            && self.sessions.is_empty()
+            && self.subscriptions.is_empty()
+            && self.incoming.is_empty()
+            && self.retained.is_empty()
+    }
+
+    fn note(&mut self, bytes: usize, now: Instant) {
+        self.since.get_or_insert(now);
+        self.open_bytes += bytes;
+        self.noted_bytes += bytes as u64;
+    }
+
+    /// What is noted from now on concerns this answer.
+    pub(super) fn begin(&mut self, waiter: Waiter) {
+        self.waiter = waiter;
+        self.noted = 0;
+    }
+
+    /// The answer is about to be given: how many deliveries were noted for it.
+    pub(super) fn end(&mut self) -> u32 {
+        self.waiter = None;
+        self.is_awaited |= self.noted > 0;
+        core::mem::take(&mut self.noted)
+    }
+
+    /// An answer relies on the batch that is being gathered, and cannot do without it. Returns its
+    /// number.
+    pub(super) fn await_open(&mut self) -> u64 {
+        self.is_awaited = true;
+        self.is_urgent = true;
+        self.open
+    }
+
+    /// The batch should not linger.
+    pub(super) fn hurry(&mut self) {
+        self.is_urgent = true;
+    }
+
+    /// A durable session is owed this from now on.
+    pub(super) fn owe(&mut self, session: SessionId, delivery: &mut Delivery, now: Instant) {
+        let place = self.next_place();
+        delivery.row = Row {
+            place,
+            ..Row::default()
+        };
+        if delivery.qos == QoS::AtMostOnce {
+            return; // It goes with a crash.
+        }
+        delivery.message.refer();
+        let bytes = delivery.message.len() + ROW_BYTES;
+        let pending = Pending {
+            session,
+            place,
+            number: None,
+            waiter: self.waiter,
+            bytes,
+        };
+        delivery.row.refers = true;
+        delivery.row.batch = self.open;
+        delivery.row.pending = self.pending.insert(pending);
+        self.noted += 1;
+        self.note(bytes, now);
+    }
+
+    /// A delivery is in flight now under this number.
+    #[inline]
+    pub(super) fn locate(&mut self, pending: PendingId, number: Sequence) {
+        if let Some(pending) = self.pending.get_mut(pending) {
+            pending.number = Some(number);
+        }
+    }
+
+    /// The row of a delivery in flight is to be written anew. Returns the batch.
+    pub(super) fn renew(
+        &mut self,
+        session: SessionId,
+        row: &mut Row,
+        number: Sequence,
+        now: Instant,
+    ) -> u64 {
+        if let Some(pending) = self.pending.get_mut(row.pending) {
+            pending.number = Some(number);
+        } else {
+            row.pending = self.pending.insert(Pending {
+                session,
+                place: row.place,
+                number: Some(number),
+                waiter: None,
+                bytes: ROW_BYTES,
+            });
+            self.note(ROW_BYTES, now);
+        }
+        row.batch = self.open;
+        self.is_urgent = true;
+        self.open
+    }
+
+    /// A delivery is over, or its message is not needed any more if `is_over` is false.
+    pub(super) fn forget(
+        &mut self,
+        rows: &mut Rows,
+        client_id: &Arc<str>,
+        row: &mut Row,
+        message: Option<&Kept>,
+        now: Instant,
+    ) {
+        if row.place == 0 {
+            return;
+        }
+        if let Some(pending) = self.pending.remove(row.pending) {
+            self.open_bytes = self.open_bytes.saturating_sub(pending.bytes);
+            if rows.deliveries == 0
+                && self.is_committed(rows.batch)
+                && let Some(waiter) = pending.waiter
+            {
+                self.not_needed.push(waiter);
+            }
+        }
+        if row.on_disk {
+            rows.deliveries = rows.deliveries.saturating_sub(1);
+            rows.batch = self.open;
+            self.deletions.push(Record::DeleteDelivery {
+                client_id: Arc::clone(client_id),
+                place: row.place,
+            });
+            self.note(ROW_BYTES, now);
+        }
+        if let Some(message) = message {
+            self.unrefer(row, message, now);
+        }
+        *row = Row::default();
+    }
+
+    /// A row does not refer to its message any more.
+    pub(super) fn unrefer(&mut self, row: &mut Row, message: &Kept, now: Instant) {
+        if core::mem::take(&mut row.refers) && message.unrefer() {
+            let number = message.number;
+            self.deletions.push(Record::DeleteMessage { number });
+            self.note(ROW_BYTES, now);
+        }
+    }
+
+    /// The session of a delivery has ended, and its rows are deleted with it.
+    pub(super) fn abandon(&mut self, delivery: &mut Delivery, now: Instant) {
+        if delivery.row.place > 0 {
+            if let Some(pending) = self.pending.remove(delivery.row.pending) {
+                self.open_bytes = self.open_bytes.saturating_sub(pending.bytes);
+            }
+            self.unrefer(&mut delivery.row, &delivery.message, now);
+            delivery.row = Row::default();
+        }
+    }
+
+    /// The session of a delivery has ended, and another is to have it: until then it has a row
+    /// without a session.
+    pub(super) fn orphan(&mut self, delivery: &mut Delivery, now: Instant) {
+        if !delivery.row.refers {
+            delivery.row = Row::default();
+            return;
+        }
+        self.pending.remove(delivery.row.pending);
+        let (place, bytes) = (self.next_place(), ROW_BYTES);
+        delivery.row.place = place;
+        delivery.row.on_disk = false;
+        delivery.row.pending = self.pending.insert(Pending {
+            session: SessionId::default(),
+            place,
+            number: None,
+            waiter: None,
+            bytes,
+        });
+        self.note(bytes, now);
+        self.await_open();
+    }
+
+    /// A delivery without a session has gone to another one, or nowhere.
+    pub(super) fn forget_orphan(&mut self, delivery: &mut Delivery, now: Instant) {
+        let mut rows = Rows::default();
+        let nobody = Arc::from("");
+        let row = &mut delivery.row;
+        self.forget(&mut rows, &nobody, row, Some(&delivery.message), now);
+    }
+
+    /// The row of a session is out of date.
+    pub(super) fn session(&mut self, id: SessionId, rows: &mut Rows, now: Instant) {
+        if rows.dirty != self.open {
+            rows.dirty = self.open;
+            self.sessions.push(id);
+            self.note(ROW_BYTES, now);
+        }
+        self.is_urgent = true;
+    }
+
+    /// A session has ended.
+    pub(super) fn session_ended(&mut self, rows: &Rows, client_id: &Arc<str>, now: Instant) {
+        if rows.on_disk {
+            self.deletions.push(Record::DeleteSession {
+                client_id: Arc::clone(client_id),
+            });
+            self.note(ROW_BYTES + client_id.len(), now);
+        }
+    }
+
+    /// A subscription of a durable session is made, changed or gone.
+    pub(super) fn subscription(&mut self, id: SessionId, filter: &str, now: Instant) -> u64 {
+        self.subscriptions.push((id, filter.into()));
+        self.note(ROW_BYTES + filter.len(), now);
+        self.await_open()
+    }
+
+    /// An identifier of a durable session is held or free.
+    pub(super) fn incoming(&mut self, id: SessionId, packet_id: PacketId, now: Instant) -> u64 {
+        self.incoming.push((id, packet_id));
+        self.note(ROW_BYTES, now);
+        self.await_open()
+    }
+
+    /// What is retained for a topic has changed.
+    pub(super) fn retained(&mut self, topic: Box<str>, bytes: usize, now: Instant) {
+        self.note(ROW_BYTES + topic.len() + bytes, now);
+        self.retained.push(topic);
+    }
+
+    /// Whether a batch should be taken now.
+    pub(super) fn wants_to_be_taken(&self, linger: Duration, now: Instant) -> bool {
+        self.taken.is_none()
+            && !self.is_empty()
+            && (self.is_urgent || self.since.is_none_or(|since| since.after(linger) <= now))
+    }
+
+    /// When a batch that lingers should be taken.
+    pub(super) fn next_deadline(&self, linger: Duration) -> Option<Instant> {
+        if self.taken.is_some() || self.is_empty() {
+            return None;
+        }
+        Some(self.since?.after(linger))
+    }
+
+    /// The batch that was gathered goes to the store. Returns its number.
+    pub(super) fn take(&mut self) -> u64 {
+        let number = self.open;
+        self.taken = Some(number);
+        self.open += 1;
+        self.is_awaited = false;
+        self.is_urgent = false;
+        self.since = None;
+        self.taken_bytes = core::mem::take(&mut self.open_bytes);
+        number
+    }
+
+    /// All batches up to this one are committed.
+    pub(super) fn commit(&mut self, number: u64) {
+        self.taken = None;
+        self.taken_bytes = 0;
+        self.is_failing = false;
+        self.committed = self.committed.max(number);
+    }
+
+    /// If answers wait for a batch in which there is nothing left, they have waited enough: its
+    /// number.
+    pub(super) fn commit_empty(&mut self) -> Option<u64> {
+        if !self.is_awaited || self.taken.is_some() || !self.is_empty() {
+            return None;
+        }
+        let number = self.take();
+        self.commit(number);
+        Some(number)
+    }
+
+    /// Something that waits for a batch, if that is committed.
+    pub(super) fn pop_committed<T>(queue: &mut VecDeque<(u64, T)>, committed: u64) -> Option<T> {
+        if queue.front()?.0 > committed {
+            return None;
+        }
+        queue.pop_front().map(|(_, it)| it)
+    }
+}

@@ -1,0 +1,266 @@
+//! From rows to what each shard begins with.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::{Batch, Record, StoredDelivery, StoredMessage, StoredSession, StoredSubscription};
+
+/// All rows of a store, gathered.
+///
+/// Rows that belong to nothing are left out, and deleted by the batch that [`Restore::finish`] gives.
+#[derive(Debug, Default)]
+pub struct Restore {
+    sessions: BTreeMap<Arc<str>, Gathered>,
+    messages: BTreeMap<u64, StoredMessage>,
+    retained: BTreeMap<Box<str>, (u64, Option<StoredMessage>)>,
+}
+
+/// The rows under one client identifier.
+#[derive(Debug, Default)]
+struct Gathered {
+    session: Option<StoredSession>,
+    subscriptions: BTreeMap<Box<str>, StoredSubscription>,
+    incoming: Vec<u16>,
+    deliveries: BTreeMap<u64, StoredDelivery>,
+}
+
+/// What one shard begins with.
+#[derive(Clone, Debug, Default)]
+pub struct Restored {
+    pub(crate) sessions: Vec<RestoredSession>,
+    /// What sessions that have ended leave to other members of their groups.
+    pub(crate) left_over: Vec<RestoredDelivery>,
+    pub(crate) messages: BTreeMap<u64, StoredMessage>,
+    pub(crate) retained: Arc<Vec<RestoredRetained>>,
+    /// The greatest version of a retained message.
+    pub(crate) version: u64,
+    pub(crate) next_place: u64,
+    pub(crate) next_message: u64,
+    pub(crate) step: u64,
+}
+
+/// A session with all that belongs to it.
+#[derive(Clone, Debug)]
+pub(crate) struct RestoredSession {
+    pub(crate) client_id: Arc<str>,
+    pub(crate) session: StoredSession,
+    pub(crate) subscriptions: Vec<(Box<str>, StoredSubscription)>,
+    pub(crate) incoming: Vec<u16>,
+    /// In the order of their places.
+    pub(crate) deliveries: Vec<RestoredDelivery>,
+}
+
+/// A delivery and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct RestoredDelivery {
+    pub(crate) place: u64,
+    pub(crate) delivery: StoredDelivery,
+}
+
+/// A retained message, its topic and version.
+#[derive(Clone, Debug)]
+pub(crate) struct RestoredRetained {
+    pub(crate) topic: Box<str>,
+    pub(crate) version: u64,
+    pub(crate) message: StoredMessage,
+}
+
+impl Restore {
+    /// Without a row.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a row, as the record that puts it. Records that delete have no meaning here.
+    pub fn add(&mut self, row: Record) {
+        match row {
+            Record::PutSession { client_id, session } => {
+                self.of(client_id).session = Some(session);
+            }
+            Record::PutSubscription {
+                client_id,
+                filter,
+                subscription,
+            } => {
+                let of = self.of(client_id);
+                of.subscriptions.insert(filter, subscription);
+            }
+            Record::PutIncoming {
+                client_id,
+                packet_id,
+            } => self.of(client_id).incoming.push(packet_id),
+            Record::PutMessage { number, message } => {
+                self.messages.insert(number, message);
+            }
+            Record::PutDelivery {
+                client_id,
+                place,
+                delivery,
+            } => {
+                self.of(client_id).deliveries.insert(place, delivery);
+            }
+            Record::PutRetained {
+                topic,
+                version,
+                message,
+            } => {
+                self.retained.insert(topic, (version, message));
+            }
+            Record::DeleteSession { .. }
+            | Record::DeleteSubscription { .. }
+            | Record::DeleteIncoming { .. }
+            | Record::DeleteMessage { .. }
+            | Record::DeleteDelivery { .. }
+            | Record::DeleteRetained { .. } => {}
+        }
+    }
+
+    fn of(&mut self, client_id: Arc<str>) -> &mut Gathered {
+        self.sessions.entry(client_id).or_default()
+    }
+
+    /// Divides everything among `shards`; `owner` says which of them has a client.
+    ///
+    /// The batch that comes with it, number 0, must be committed before any of them writes: it
+    /// deletes what belongs to nothing.
+    pub fn finish(
+        mut self,
+        shards: usize,
+        owner: impl Fn(&str) -> usize,
+    ) -> (Batch, Vec<Restored>) {
+        let shards = shards.max(1);
+        let mut fixes = Vec::new();
+        let last = self.drop_strays(&mut fixes);
+        let version = self.retained.values().map(|(version, _)| *version).max();
+        let retained = Arc::new(self.take_retained(&mut fixes));
+        let mut parts: Vec<Restored> = (0..shards)
+            .map(|shard| Restored {
+                retained: Arc::clone(&retained),
+                version: version.unwrap_or(0),
+                next_place: last.0 + 1 + shard as u64,
+                next_message: last.1 + 1 + shard as u64,
+                step: shards as u64,
+                ..Restored::default()
+            })
+            .collect();
+        let left_over = self.sessions.remove("");
+        let mut groups = BTreeMap::new();
+        for (client_id, it) in self.sessions {
+            let shard = owner(&client_id).min(shards - 1);
+            for name in it.subscriptions.keys().filter(|it| it.starts_with('$')) {
+                groups.entry(String::from(&**name)).or_insert(shard);
+            }
+            let deliveries = restored(it.deliveries);
+            let (Some(session), Some(part)) = (it.session, parts.get_mut(shard)) else {
+                continue; // There are none without.
+            };
+            part.needs(&deliveries, &self.messages);
+            part.sessions.push(RestoredSession {
+                client_id,
+                session,
+                subscriptions: it.subscriptions.into_iter().collect(),
+                incoming: it.incoming,
+                deliveries,
+            });
+        }
+        for delivery in restored(left_over.unwrap_or_default().deliveries) {
+            let group = delivery.delivery.group.as_deref().unwrap_or_default();
+            let shard = groups.get(group).copied().unwrap_or(0);
+            if let Some(part) = parts.get_mut(shard) {
+                part.needs(core::slice::from_ref(&delivery), &self.messages);
+                part.left_over.push(delivery);
+            }
+        }
+        let batch = Batch {
+            number: 0,
+            records: fixes,
+        };
+        (batch, parts)
+    }
+
+    /// Leaves out what belongs to nothing. Returns the last place and the last message.
+    fn drop_strays(&mut self, fixes: &mut Vec<Record>) -> (u64, u64) {
+        let mut place = 0;
+        let mut used: BTreeMap<u64, ()> = BTreeMap::new();
+        self.sessions.retain(|client_id, it| {
+            place = place.max(it.deliveries.keys().last().copied().unwrap_or(0));
+            if it.session.is_none() && !client_id.is_empty() {
+                let client_id = Arc::clone(client_id);
+                fixes.push(Record::DeleteSession { client_id });
+                return false;
+            }
+            it.deliveries.retain(|place, delivery| {
+                let is_there = delivery
+                    .message
+                    .is_none_or(|number| self.messages.contains_key(&number));
+                if is_there && let Some(number) = delivery.message {
+                    used.insert(number, ());
+                }
+                if !is_there {
+                    let (client_id, place) = (Arc::clone(client_id), *place);
+                    fixes.push(Record::DeleteDelivery { client_id, place });
+                }
+                is_there
+            });
+            true
+        });
+        let message = self.messages.keys().last().copied().unwrap_or(0);
+        self.messages.retain(|number, _| {
+            let is_used = used.contains_key(number);
+            if !is_used {
+                fixes.push(Record::DeleteMessage { number: *number });
+            }
+            is_used
+        });
+        (place, message)
+    }
+
+    /// Takes the retained messages out; what was cleared needs no row any more, for nothing older can
+    /// come.
+    fn take_retained(&mut self, fixes: &mut Vec<Record>) -> Vec<RestoredRetained> {
+        let mut retained = Vec::new();
+        for (topic, (version, message)) in core::mem::take(&mut self.retained) {
+            match message {
+                Some(message) => retained.push(RestoredRetained {
+                    topic,
+                    version,
+                    message,
+                }),
+                None => fixes.push(Record::DeleteRetained { topic, version }),
+            }
+        }
+        retained
+    }
+}
+
+impl Restored {
+    /// Whether nothing was stored for this shard.
+    pub fn is_empty(&self) -> bool {
+        self.sessions.is_empty() && self.left_over.is_empty() && self.retained.is_empty()
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn needs(&mut self, deliveries: &[RestoredDelivery], all: &BTreeMap<u64, StoredMessage>) {
+        for number in deliveries.iter().filter_map(|it| it.delivery.message) {
+            if let Some(message) = all.get(&number) {
+                self.messages
+                    .entry(number)
+                    .or_insert_with(|| message.clone());
+            }
+        }
+    }
+}
+
+fn restored(deliveries: BTreeMap<u64, StoredDelivery>) -> Vec<RestoredDelivery> {
+    let deliveries = deliveries.into_iter();
+    deliveries
+        .map(|(place, delivery)| RestoredDelivery { place, delivery })
+        .collect()
+}
