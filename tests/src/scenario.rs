@@ -159,6 +159,7 @@ impl World {
         for socket in &mut self.sockets {
             socket.closed = true;
             socket.sent.clear();
+            socket.id = ConnectionId::default(); // The next process counts from the beginning.
         }
         self.restart();
     }

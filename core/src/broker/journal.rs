@@ -374,6 +374,7 @@ impl Journal {
                 client_id: Arc::clone(client_id),
             });
             self.note(ROW_BYTES + client_id.len(), now);
+            self.is_urgent = true;
         }
     }
 

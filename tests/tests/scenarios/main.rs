@@ -5,6 +5,7 @@ mod any_order;
 mod authentication;
 mod clauses;
 mod delivery;
+mod durable;
 mod elsewhere;
 mod ending;
 mod handshake;

@@ -1,0 +1,475 @@
+//! What is acknowledged survives a crash, and nothing is acknowledged before it does.
+
+use std::time::Duration;
+
+use wherry_core::Config;
+use wherry_tests::scenario::{Client, World, numbers, texts};
+use wherry_tests::wire::{self, Connect, Properties, Value, Version, Will, id, kind};
+
+const V: Version = Version::V5;
+
+fn persistent(client_id: &str) -> Connect {
+    wire::lasting(V, client_id)
+}
+
+/// A world with a durable subscriber of `t` at that QoS, and a publisher without a session.
+fn world(qos: u8) -> (World, Client, Client) {
+    let mut world = World::durable(Config::default());
+    let subscriber = world.connect_with(&persistent("s"));
+    world.subscribe(subscriber, "t", qos);
+    let publisher = world.connect(V, "p");
+    world.hold_commits();
+    (world, subscriber, publisher)
+}
+
+#[test]
+fn an_acknowledgement_waits_for_the_commit_of_what_it_promises() {
+    for (qos, answer) in [(1, kind::PUBACK), (2, kind::PUBREC)] {
+        let (mut world, subscriber, publisher) = world(2);
+        world.hang_up(subscriber);
+        world.commit();
+        world.publish_at(publisher, qos, 7, "t", "x");
+        world.expect_nothing(publisher);
+        assert!(world.commit());
+        assert_eq!(world.expect_reason(publisher, answer, 7), 0);
+        world.crash();
+        world.commit_all();
+        let subscriber = world.resume(&persistent("s"));
+        assert_eq!(world.drain_texts(subscriber), ["x"], "QoS {qos}");
+    }
+}
+
+#[test]
+fn what_was_not_committed_was_not_acknowledged_and_is_gone() {
+    let (mut world, subscriber, publisher) = world(1);
+    world.hang_up(subscriber);
+    world.commit();
+    world.publish_at(publisher, 1, 7, "t", "x");
+    world.expect_nothing(publisher);
+    world.crash();
+    world.commit_all();
+    let subscriber = world.resume(&persistent("s"));
+    assert!(world.drain(subscriber).is_empty());
+}
+
+#[test]
+fn a_message_of_qos_1_that_is_acknowledged_in_time_is_never_written() {
+    let (mut world, subscriber, publisher) = world(1);
+    let before = world.rows.counts();
+    for number in 1..=100u16 {
+        world.publish_at(publisher, 1, number, "t", "x");
+        let message = world.expect_message(subscriber);
+        world.expect_nothing(publisher);
+        world.acknowledge(subscriber, &message);
+        assert_eq!(world.expect_reason(publisher, kind::PUBACK, number), 0);
+    }
+    assert!(!world.is_at_store());
+    world.commit_all();
+    assert_eq!(world.rows.counts(), before);
+    assert_eq!(world.broker.counters().deliveries_written, 0);
+}
+
+#[test]
+fn a_message_that_is_not_acknowledged_in_time_is_written_and_deleted() {
+    let (mut world, subscriber, publisher) = world(1);
+    world.publish_at(publisher, 1, 1, "t", "x");
+    let message = world.expect_message(subscriber);
+    world.pass(Duration::from_millis(10));
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);
+    assert_eq!(world.rows.counts()[2..4], [1, 1]);
+    world.acknowledge(subscriber, &message);
+    world.commit_all();
+    assert_eq!(world.rows.counts()[2..4], [0, 0]);
+    assert!(!world.rows.has_strays());
+}
+
+#[test]
+fn a_record_is_not_skipped_over_an_older_one() {
+    let (mut world, subscriber, publisher) = world(1);
+    world.publish_at(publisher, 1, 1, "t", "old");
+    let old = world.expect_message(subscriber);
+    world.pass(Duration::from_millis(10));
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);
+    // The old one is deleted, but a crash would bring it back, and after it nothing newer.
+    world.acknowledge(subscriber, &old);
+    world.publish_at(publisher, 1, 2, "t", "new");
+    let new = world.expect_message(subscriber);
+    world.acknowledge(subscriber, &new);
+    world.expect_nothing(publisher);
+    world.pass(Duration::from_millis(10));
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 2), 0);
+    assert_eq!(world.rows.counts()[2..4], [0, 0]);
+}
+
+#[test]
+fn qos_2_is_sent_under_an_identifier_that_a_crash_does_not_forget() {
+    let (mut world, subscriber, publisher) = world(2);
+    world.publish_at(publisher, 2, 1, "t", "x");
+    world.expect_nothing(subscriber);
+    assert!(world.commit());
+    let message = world.expect_message(subscriber);
+    assert_eq!((message.qos, message.dup), (2, false));
+    world.crash();
+    world.commit_all();
+    let subscriber = world.resume(&persistent("s"));
+    let again = world.expect_message(subscriber);
+    assert_eq!((again.packet_id, again.dup), (message.packet_id, true));
+    world.acknowledge(subscriber, &again);
+}
+
+#[test]
+fn a_release_is_asked_for_only_once_the_store_knows_that_it_may_be() {
+    let (mut world, subscriber, publisher) = world(2);
+    world.publish_at(publisher, 2, 1, "t", "x");
+    world.commit();
+    let packet_id = world.expect_message(subscriber).packet_id.unwrap();
+    world.ack(subscriber, kind::PUBREC, packet_id);
+    world.expect_nothing(subscriber);
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(subscriber, kind::PUBREL, packet_id), 0);
+    world.crash();
+    world.commit_all();
+    let subscriber = world.resume(&persistent("s"));
+    assert_eq!(world.expect_reason(subscriber, kind::PUBREL, packet_id), 0);
+    world.ack(subscriber, kind::PUBCOMP, packet_id);
+    world.commit_all();
+    assert_eq!(world.rows.counts()[2..4], [0, 0]);
+}
+
+#[test]
+fn a_qos_2_message_is_known_after_a_crash_until_its_release_is_committed() {
+    let mut world = World::durable(Config::default());
+    let publisher = world.connect_with(&persistent("p"));
+    let subscriber = world.connect_with(&persistent("s"));
+    world.subscribe(subscriber, "t", 1);
+    world.publish_at(publisher, 2, 9, "t", "x");
+    assert_eq!(world.expect_reason(publisher, kind::PUBREC, 9), 0);
+    world.crash();
+    let publisher = world.resume(&persistent("p"));
+    let again = wire::publish(V, "t", "x").qos(2, 9).dup();
+    world.send(publisher, again.bytes());
+    assert_eq!(world.expect_reason(publisher, kind::PUBREC, 9), 0);
+    world.hold_commits();
+    world.ack(publisher, kind::PUBREL, 9);
+    world.expect_nothing(publisher);
+    world.commit();
+    assert_eq!(world.expect_reason(publisher, kind::PUBCOMP, 9), 0);
+    world.crash();
+    world.commit_all();
+    let publisher = world.resume(&persistent("p"));
+    world.publish_at(publisher, 2, 9, "t", "y");
+    assert_eq!(world.expect_reason(publisher, kind::PUBREC, 9), 0);
+    let subscriber = world.resume(&persistent("s"));
+    assert_eq!(world.drain_texts(subscriber), ["x", "y"]);
+}
+
+#[test]
+fn connack_suback_and_unsuback_wait_for_what_they_assert() {
+    let mut world = World::durable(Config::default());
+    world.hold_commits();
+    let client = world.dial(V);
+    world.send(client, persistent("s").bytes());
+    world.expect_nothing(client);
+    assert!(world.commit());
+    assert!(
+        !world
+            .expect(client, kind::CONNACK)
+            .connack(V)
+            .session_present
+    );
+    world.send(client, wire::subscribe(V, 5, &[("t", 1)]));
+    world.expect_nothing(client);
+    assert!(world.commit());
+    world.expect(client, kind::SUBACK);
+    assert_eq!(world.rows.counts()[..2], [1, 1]);
+    world.send(client, wire::unsubscribe(V, 6, &["t"]));
+    world.expect_nothing(client);
+    assert!(world.commit());
+    world.expect(client, kind::UNSUBACK);
+    assert_eq!(world.rows.counts()[..2], [1, 0]);
+}
+
+#[test]
+fn a_clean_start_is_told_once_the_old_session_cannot_come_back() {
+    let mut world = World::durable(Config::default());
+    let old = world.connect_with(&persistent("s"));
+    world.subscribe(old, "t", 1);
+    world.hang_up(old);
+    world.hold_commits();
+    let new = world.dial(V);
+    world.send(new, wire::connect(V).client_id("s").bytes());
+    world.expect_nothing(new);
+    assert!(world.commit());
+    assert!(!world.expect(new, kind::CONNACK).connack(V).session_present);
+    assert_eq!(world.rows.counts(), [0; 5]);
+}
+
+#[test]
+fn who_needs_no_store_does_not_wait_for_it() {
+    let mut world = World::durable(Config::default());
+    world.hold_commits();
+    let client = world.connect(V, "c");
+    world.subscribe(client, "t", 2);
+    assert_eq!(world.publish_acked(client, "t", "x"), 0);
+    assert_eq!(world.drain_texts(client), ["x"]);
+    assert!(!world.is_at_store());
+}
+
+#[test]
+fn the_answers_to_one_client_keep_their_order() {
+    let (mut world, subscriber, publisher) = world(1);
+    world.hang_up(subscriber);
+    world.commit();
+    world.publish_at(publisher, 1, 1, "t", "kept");
+    world.publish_at(publisher, 1, 2, "nobody", "x");
+    world.send(publisher, wire::packet(kind::PINGREQ << 4, []));
+    world.expect(publisher, kind::PINGRESP);
+    world.expect_nothing(publisher);
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 2), 0x10);
+}
+
+#[test]
+fn a_retained_message_is_acknowledged_once_it_is_kept_for_good() {
+    let mut world = World::durable(Config::default());
+    let client = world.connect(V, "c");
+    world.hold_commits();
+    for (payload, rows) in [("a", 1), ("b", 1), ("", 0)] {
+        let publish = wire::publish(V, "r", payload).retain().qos(1, 3);
+        world.send(client, publish.bytes());
+        world.expect_nothing(client);
+        assert!(world.commit());
+        assert_eq!(world.expect_reason(client, kind::PUBACK, 3), 0x10);
+        assert_eq!(world.rows.counts()[4], rows);
+    }
+    world.commit_all();
+    world.publish_retained(client, "r", "c");
+    world.pass(Duration::from_secs(1));
+    world.crash();
+    let client = world.connect(V, "c");
+    world.subscribe(client, "r", 0);
+    let message = world.expect_message(client);
+    assert_eq!((&*message.payload, message.retain), (&b"c"[..], true));
+}
+
+fn will(name: &str, delay: u32) -> Will {
+    Will {
+        qos: 1,
+        properties: Properties::new().with(id::WILL_DELAY_INTERVAL, Value::Four(delay)),
+        ..Will::new(format!("will/{name}"), name)
+    }
+}
+
+#[test]
+fn a_will_of_a_client_that_was_connected_at_a_crash_is_published_after_it() {
+    let mut world = World::durable(Config::default());
+    let watcher = world.connect_with(&persistent("w"));
+    world.subscribe(watcher, "will/+", 1);
+    for (name, expiry, delay) in [("a", 0, 0), ("b", 3600, 10), ("c", 5, 10)] {
+        let connect = wire::connect(V).client_id(name);
+        let connect = connect.with(id::SESSION_EXPIRY_INTERVAL, Value::Four(expiry));
+        world.connect_with(&connect.will(will(name, delay)));
+    }
+    let polite = wire::connect(V).client_id("d").will(will("d", 0));
+    let polite = world.connect_with(&polite);
+    world.send(polite, wire::disconnect(V, 0));
+    world.crash();
+    let watcher = world.resume(&persistent("w"));
+    assert_eq!(world.drain_texts(watcher), ["a"]);
+    world.pass(Duration::from_secs(6));
+    assert_eq!(world.drain_texts(watcher), ["c"]);
+    world.pass(Duration::from_secs(1));
+    world.crash();
+    world.pass(Duration::from_secs(11));
+    let watcher = world.resume(&persistent("w"));
+    assert_eq!(world.drain_texts(watcher), ["b"]);
+    world.pass(Duration::from_secs(20));
+    assert_eq!(world.rows.counts()[0], 2, "w and b");
+    assert!(!world.rows.has_strays());
+}
+
+#[test]
+fn sessions_expire_as_they_would_have_without_the_downtime() {
+    let mut world = World::durable(Config::default());
+    let client = world.connect_with(&persistent("s"));
+    world.hang_up(client);
+    world.pass(Duration::from_secs(3000));
+    world.crash();
+    world.pass(Duration::from_secs(599));
+    assert_eq!(world.broker.sessions(), 1);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.broker.sessions(), 0);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.rows.counts(), [0; 5]);
+}
+
+#[test]
+fn in_flight_and_waiting_messages_come_back_in_order() {
+    let mut world = World::durable(Config::default());
+    let connect = persistent("s");
+    let subscriber = world.connect_with(&connect);
+    world.subscribe(subscriber, "t", 2);
+    let publisher = world.connect(V, "p");
+    for number in 1..=30u16 {
+        let qos = 1 + (number % 3 == 0) as u8;
+        world.publish_at(publisher, qos, number, "t", &number.to_string());
+    }
+    world.pass(Duration::from_secs(1));
+    // It takes a few, and answers some of them.
+    for number in 1..=9 {
+        let message = world.expect_message(subscriber);
+        assert_eq!(message.payload, number.to_string().as_bytes());
+        if number <= 4 {
+            let id = message.packet_id.unwrap();
+            let kind = [kind::PUBACK, kind::PUBREC][usize::from(message.qos) - 1];
+            world.ack(subscriber, kind, id);
+        }
+    }
+    world.pass(Duration::from_secs(1));
+    for _ in 0..2 {
+        world.crash();
+        let subscriber = world.resume(&connect);
+        // The third is to be released.
+        world.expect_ack(subscriber, kind::PUBREL);
+        let messages = world.messages(subscriber);
+        assert_eq!(texts(&messages), numbers(5..31));
+    }
+    world.crash();
+    let subscriber = world.resume(&connect);
+    assert_eq!(world.drain_texts(subscriber), numbers(5..31));
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.rows.counts()[2..4], [0, 0]);
+    assert!(!world.rows.has_strays());
+}
+
+#[test]
+fn messages_expire_while_the_broker_is_down() {
+    let mut world = World::durable(Config::default());
+    let subscriber = world.connect_with(&persistent("s"));
+    world.subscribe(subscriber, "#", 1);
+    world.hang_up(subscriber);
+    let publisher = world.connect(V, "p");
+    for (topic, expiry) in [("short", 10), ("long", 100)] {
+        let publish = wire::publish(V, topic, topic).qos(1, 1);
+        let publish = publish.with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(expiry));
+        world.send(publisher, publish.bytes());
+    }
+    world.pass(Duration::from_secs(30));
+    world.crash();
+    let subscriber = world.resume(&persistent("s"));
+    let messages = world.drain(subscriber);
+    assert_eq!(texts(&messages), ["long"]);
+    let left = messages[0].property(id::MESSAGE_EXPIRY_INTERVAL);
+    assert_eq!(left, Some(&Value::Four(70)));
+}
+
+#[test]
+fn a_failing_store_refuses_what_needs_it_before_it_reaches_anyone() {
+    let (mut world, subscriber, publisher) = world(1);
+    let other = world.connect(V, "other");
+    world.subscribe(other, "t", 1);
+    world.subscribe(other, "free", 1);
+    // What was routed before keeps waiting.
+    world.publish_at(publisher, 1, 1, "t", "before");
+    world.pass(Duration::from_millis(10));
+    world.broker.store_failing();
+    world.expect_nothing(publisher);
+    world.publish_at(publisher, 1, 2, "free", "x");
+    assert_eq!(world.drain_texts(other), ["before", "x"]);
+    let v3 = world.connect(Version::V3_1_1, "v3");
+    world.publish_at(v3, 1, 1, "t", "refused");
+    let rude = world.connect(V, "rude");
+    assert_eq!(world.publish_acked(rude, "t", "refused"), 0x83);
+    let retained = wire::publish(V, "r", "refused").retain().qos(1, 1);
+    world.send(rude, retained.bytes());
+    assert_eq!(world.expect_reason(rude, kind::PUBACK, 1), 0x83);
+    let (_, connack) = world.try_connect(&persistent("new"));
+    assert_eq!(connack.code, 0x88);
+    world.expect_nothing(v3);
+    world.expect_nothing(other);
+    assert_eq!(world.drain_texts(subscriber), ["before"]);
+    assert_eq!(world.broker.counters().refused_by_store, 3);
+    // It recovers by itself.
+    assert!(world.commit());
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);
+    assert_eq!(world.expect_reason(publisher, kind::PUBACK, 2), 0);
+    world.commit_all();
+    world.publish_at(rude, 1, 1, "t", "after");
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.expect_reason(rude, kind::PUBACK, 1), 0);
+}
+
+#[test]
+fn uncommitted_bytes_are_bounded_and_publishers_slowed() {
+    let mut world = World::durable(Config {
+        max_uncommitted_bytes: 10_000,
+        ..Config::default()
+    });
+    let subscriber = world.connect_with(&persistent("s"));
+    world.subscribe(subscriber, "t", 1);
+    world.hang_up(subscriber);
+    let publisher = world.connect(V, "p");
+    world.hold_commits();
+    let payload = "x".repeat(1000);
+    for number in 1..=100 {
+        world.publish_at(publisher, 1, number, "t", &payload);
+        assert!(world.broker.uncommitted_bytes() < 12_000);
+    }
+    assert!(!world.is_read(publisher));
+    while world.commit() {
+        assert!(world.broker.uncommitted_bytes() < 12_000);
+    }
+    for number in 1..=100 {
+        assert_eq!(world.expect_reason(publisher, kind::PUBACK, number), 0);
+    }
+}
+
+#[test]
+fn a_shared_message_of_a_session_that_ends_goes_on_with_its_end_in_one_batch() {
+    let mut world = World::durable(Config::default());
+    let gone = world.connect_with(&persistent("gone"));
+    world.subscribe(gone, "$share/g/t", 1);
+    world.hang_up(gone);
+    let publisher = world.connect(V, "p");
+    for number in 0..20 {
+        assert_eq!(world.publish_acked(publisher, "t", &number.to_string()), 0);
+    }
+    let heir = world.connect_with(&persistent("heir"));
+    world.subscribe(heir, "$share/g/t", 1);
+    world.hang_up(heir);
+    world.hold_commits();
+    world.pass(Duration::from_secs(3600));
+    let mut rest = 2; // Or the heir's would end as well.
+    while world.commit() && rest > 0 {
+        rest -= 1;
+    }
+    world.crash();
+    world.commit_all();
+    assert!(!world.rows.has_strays());
+}
+
+#[test]
+fn a_restored_store_is_the_same_again() {
+    let mut world = World::durable(Config::default());
+    let client = world.connect_with(&persistent("s"));
+    world.subscribe(client, "t/#", 2);
+    world.subscribe(client, "$share/g/u", 1);
+    world.hang_up(client);
+    let publisher = world.connect_with(&persistent("p"));
+    for (number, topic) in (1..).zip(["t", "t/1", "u", "t/2"]) {
+        let publish = wire::publish(V, topic, topic).retain().qos(2, number);
+        world.send(publisher, publish.bytes());
+    }
+    world.hang_up(publisher);
+    world.pass(Duration::from_secs(1));
+    let rows = world.rows.clone();
+    assert_eq!(rows.counts(), [2, 2, 4, 4, 4]);
+    for _ in 0..3 {
+        world.crash();
+        assert_eq!(world.rows, rows);
+    }
+}
