@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::shown::Shown;
+
 /// The port that is registered for MQTT.
 pub const MQTT_PORT: u16 = 1883;
 
@@ -29,13 +31,13 @@ pub enum Place {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ListenAddrError {
     /// The scheme is not one of ours.
-    #[error("scheme '{0}' is not offered here; for example: tcp://127.0.0.1:1883")]
+    #[error("scheme '{}' is not offered here; for example: tcp://127.0.0.1:1883", Shown(.0))]
     Scheme(String),
     /// There is no port.
     #[error("the port is missing; for example: 127.0.0.1:1883, [::1]:1883 or localhost:1883")]
     NoPort,
     /// The port is no port.
-    #[error("'{0}' is not a port from 0 to 65535; for example: 127.0.0.1:1883")]
+    #[error("'{}' is not a port from 0 to 65535; for example: 127.0.0.1:1883", Shown(.0))]
     Port(String),
     /// There is only a port.
     #[error("the address is missing; for example: 127.0.0.1:{0}, or 0.0.0.0:{0} for all networks")]
@@ -44,7 +46,10 @@ pub enum ListenAddrError {
     #[error("an IPv6 address needs brackets; for example: [::1]:1883")]
     Brackets,
     /// The host is neither an address nor a name.
-    #[error("'{0}' is neither an IP address nor a host name; for example: 127.0.0.1:1883")]
+    #[error(
+        "'{}' is neither an IP address nor a host name; for example: 127.0.0.1:1883",
+        Shown(.0)
+    )]
     Host(String),
 }
 
@@ -173,6 +178,23 @@ mod tests {
             ("a..b:1883", Host("a..b".into())),
         ] {
             assert_eq!(text.parse::<ListenAddr>(), Err(error), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_somebody_wrote_cannot_drive_a_terminal_or_fill_a_screen() {
+        let hostile = format!("\t\u{1b}[2J{}", "x".repeat(5000));
+        for text in [
+            format!("localhost:{hostile}"),
+            format!("{hostile}:1883"),
+            format!("{hostile}://localhost:1883"),
+        ] {
+            let told = text.parse::<ListenAddr>().unwrap_err().to_string();
+            assert!(told.contains("'\\t\\u{1b}[2Jxxx"), "{told}");
+            assert!(
+                !told.contains(char::is_control) && told.len() < 200,
+                "{told:?}"
+            );
         }
     }
 }

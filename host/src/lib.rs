@@ -22,6 +22,7 @@ pub mod program;
 pub mod report;
 pub mod seed;
 pub mod shard;
+mod shown;
 pub mod supervisor;
 
 pub use wherry_core as core;

@@ -9,6 +9,7 @@ use tracing::{error, info};
 
 use crate::config::{self, ConfigError, Settings};
 use crate::options::{Command, Flags, Health, Options};
+use crate::shown::ShownWhole;
 use crate::{health, limits, logging};
 
 /// How many mistakes are told at once. A file that is not a configuration at all has thousands.
@@ -38,7 +39,10 @@ fn run<E: Display>(flags: &Flags, serve: impl FnOnce(&Settings) -> Result<(), E>
     };
     logging::set_up(settings.log);
     if let Some(path) = &flags.config {
-        info!("configuration read from {}", path.display());
+        info!(
+            "configuration read from {}",
+            ShownWhole(&path.to_string_lossy())
+        );
     }
     limits::raise_open_files();
     match serve(&settings) {
@@ -56,7 +60,7 @@ fn check(flags: &Flags) -> ExitCode {
         Err(errors) => return complain(&errors),
     };
     let what = match &flags.config {
-        Some(path) => path.display().to_string(),
+        Some(path) => ShownWhole(&path.to_string_lossy()).to_string(),
         None => "the configuration".to_owned(),
     };
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();

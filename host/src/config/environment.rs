@@ -3,9 +3,10 @@
 use std::ffi::OsString;
 
 use super::Settings;
-use super::error::{ConfigError, Shown, nearest};
+use super::error::{ConfigError, nearest};
 use super::keys::{self, Key};
 use super::value::{Given, Kind};
+use crate::shown::Shown;
 
 const PREFIX: &str = "WHERRY_";
 

@@ -1,11 +1,8 @@
 //! Messages about a configuration, and what was probably meant.
 
-use std::fmt::{self, Write as _};
-
 use thiserror::Error;
 
-/// How many characters of what somebody wrote are repeated in a message.
-const SHOWN_CHARS: usize = 60;
+use crate::shown::{SHOWN_CHARS, Shown};
 
 /// What is wrong with a configuration, where, and what to do about it:
 /// ``wherry.toml:7: limits.max_conections: unknown key. Did you mean `max_connections`?``
@@ -28,25 +25,6 @@ impl ConfigError {
     /// The same, about `key`.
     pub(super) fn about(place: impl Into<String>, key: &str, message: &str) -> Self {
         Self::new(place, format!("{}: {message}", Shown(key)))
-    }
-}
-
-/// Something that somebody wrote, on one line and not too long.
-pub(super) struct Shown<'a>(pub(super) &'a str);
-
-impl fmt::Display for Shown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut chars = self.0.chars();
-        for character in chars.by_ref().take(SHOWN_CHARS) {
-            match character {
-                '"' | '\'' | '\\' => f.write_char(character)?,
-                other => write!(f, "{}", other.escape_debug())?,
-            }
-        }
-        if chars.next().is_some() {
-            f.write_char('…')?;
-        }
-        Ok(())
     }
 }
 

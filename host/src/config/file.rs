@@ -9,16 +9,17 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Settings;
-use super::error::{ConfigError, Shown, nearest};
+use super::error::{ConfigError, nearest};
 use super::keys::{self, Key, TABLES, join};
 use super::value::{Form, Given, Kind};
+use crate::shown::{Shown, ShownWhole};
 
 /// No configuration is larger; a device or a log file given by mistake would be.
 const LARGEST: u64 = 1 << 20;
 
 /// The text of the file at `path`.
 pub(super) fn read(path: &Path) -> Result<String, ConfigError> {
-    let name = path.display().to_string();
+    let name = ShownWhole(&path.to_string_lossy()).to_string();
     let read = || {
         let mut bytes = Vec::new();
         File::open(path)?
@@ -199,7 +200,8 @@ impl<'a> Reader<'a> {
             ConfigError::about(place, key, "set a second time. Keep one of them.")
         } else if let Some((key, value)) = whole_line.and_then(|line| unquoted(line, error)) {
             let value = Shown(value);
-            let message = format!("{value} needs quotes: write {key} = \"{value}\".");
+            let written = Shown(key);
+            let message = format!("{value} needs quotes: write {written} = \"{value}\".");
             ConfigError::about(place, key, &message)
         } else {
             let before = self.text.get(begin..span.start).unwrap_or_default();

@@ -26,6 +26,7 @@ use wherry_core::Config;
 use crate::address::{ListenAddr, MQTT_PORT};
 use crate::logging::Log;
 use crate::options::Flags;
+use crate::shown::ShownWhole;
 
 pub use error::ConfigError;
 pub use template::template;
@@ -71,7 +72,7 @@ pub fn load(
     let mut settings = Settings::default();
     let mut errors = Vec::new();
     if let Some(path) = &flags.config {
-        let name = path.display().to_string();
+        let name = ShownWhole(&path.to_string_lossy()).to_string();
         match file::read(path) {
             Ok(text) => file::apply(&text, &name, &mut settings, &mut errors),
             Err(error) => errors.push(error),

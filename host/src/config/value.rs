@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::Settings;
-use super::error::Shown;
 use super::field::{Number, OUT_OF_RANGE, Word};
+use crate::shown::Shown;
 
 /// A value as a source gives it.
 pub(super) struct Given<'a> {

@@ -1,6 +1,7 @@
 //! What can be wrong with a file as a whole.
 
 use std::fs;
+use std::path::Path;
 
 use proptest::prelude::*;
 
@@ -214,6 +215,34 @@ fn nesting_has_an_end() {
     assert!(parse(&deep, "a.toml").is_err());
     let deep = format!("{}a = 1", "a.".repeat(100_000));
     assert!(parse(&deep, "a.toml").is_err());
+}
+
+#[test]
+fn what_somebody_wrote_cannot_drive_a_terminal_or_fill_a_screen() {
+    let hostile = format!("\u{1b}[2J\t{}", "x".repeat(5000));
+    let quoted = format!("\"\\u001b[2J\\t{}\"", "x".repeat(5000));
+    let long = "x".repeat(5000);
+    for text in [
+        format!("listen = \"0.0.0.0:\t\t8138{long}\""),
+        format!("listen = {quoted}"),
+        format!("listen = \"\\u001b:1\"\n{quoted} = 1"),
+        format!("limits.{quoted} = 1"),
+        format!("limits.max_events = {quoted}"),
+        format!("mqtt.server_reference = {quoted}"),
+        format!("log.level = {quoted}"),
+        format!("{quoted} = 1\n{quoted} = 1"),
+        format!("{long} = {hostile}"),
+        format!("{long} = {long} s"),
+        hostile,
+    ] {
+        for told in errors(&text) {
+            assert!(told.len() < 2000, "{told:?}");
+            assert!(!told.contains(char::is_control), "{told:?}");
+        }
+    }
+    let name = "\u{1b}[2J.toml";
+    let told = file::read(Path::new(name)).unwrap_err().to_string();
+    assert!(told.starts_with("\\u{1b}[2J.toml: "), "{told:?}");
 }
 
 proptest! {
