@@ -39,14 +39,8 @@ pub fn covers(outer: &str, inner: &str) -> bool {
     if is_reserved(inner) && outer.starts_with(['+', '#']) {
         return false;
     }
-    // A final `#` also stands for no level at all, and only `#` covers that. But a topic is never
-    // without a level and never empty: there it stands for one level at least.
-    let inner = match inner {
-        "#" => "+/#",
-        "/#" => "/+/#",
-        _ => inner,
-    };
-    let mut levels = inner.split('/');
+    // A final `#` also stands for no level at all, and only `#` covers that.
+    let mut levels = without_empty(inner).split('/');
     for wanted in outer.split('/') {
         if wanted == "#" {
             return true;
@@ -73,13 +67,26 @@ pub fn overlap(one: &str, other: &str) -> bool {
     {
         return false; // [MQTT-4.7.2-1]
     }
-    let (mut one, mut other) = (one.split('/'), other.split('/'));
+    let (mut one, mut other) = (
+        without_empty(one).split('/'),
+        without_empty(other).split('/'),
+    );
     loop {
         match (one.next(), other.next()) {
             (None, None) | (Some("#"), _) | (_, Some("#")) => return true,
             (Some(a), Some(b)) if a == b || a == "+" || b == "+" => {}
             _ => return false,
         }
+    }
+}
+
+/// The same filter, written so that it does not seem to match the empty topic, which there is not
+/// ([MQTT-4.7.3-1]): where nothing else is left, `#` stands for one level at least.
+fn without_empty(filter: &str) -> &str {
+    match filter {
+        "#" => "+/#",
+        "/#" => "/+/#",
+        _ => filter,
     }
 }
 
@@ -179,6 +186,8 @@ mod tests {
             ("a", "a/b"),
             ("#", "$SYS/a"),
             ("+/a/#", "b/c/a"),
+            // [MQTT-4.7.3-1]: only the empty topic would match both.
+            ("/#", "+"),
         ] {
             assert!(
                 !overlap(one, other) && !overlap(other, one),
@@ -186,6 +195,7 @@ mod tests {
             );
         }
         assert!(overlap("$SYS/#", "$SYS/+"));
+        assert!(overlap("/#", "+/+") && overlap("/#", "#") && overlap("#", "#"));
     }
 
     #[test]
