@@ -1,13 +1,16 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::error::ContextValue;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::{ListenAddr, MQTT_PORT};
 use crate::config::{self, Settings};
 use crate::logging::{Format, Level};
+use crate::shown::Shown;
 
 /// What a broker program is asked to do.
 #[derive(Clone, Debug, PartialEq, Eq, Parser)]
@@ -90,9 +93,35 @@ impl Options {
     /// Reads the command line of the program `name`. A mistake, `--help` and `--version` end the
     /// process; a mistake with code 2.
     pub fn from_command_line(name: &'static str) -> Self {
-        let matches = Self::command().name(name).get_matches();
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+        Self::read(name, std::env::args_os()).unwrap_or_else(|error| error.exit())
     }
+
+    /// Reads `arguments`, the first of which is what the program was called by.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; or what they ask to be told, such as `--help`.
+    pub fn read(
+        name: &'static str,
+        arguments: impl IntoIterator<Item = OsString>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command().name(name).try_get_matches_from(arguments);
+        matches
+            .and_then(|matches| Self::from_arg_matches(&matches))
+            .map_err(escaped)
+    }
+}
+
+/// The same error, with what was written as it can be shown.
+fn escaped(mut error: clap::Error) -> clap::Error {
+    let written = error.context().filter_map(|(kind, value)| match value {
+        ContextValue::String(text) => Some((kind, Shown(text).to_string())),
+        _ => None,
+    });
+    for (kind, text) in written.collect::<Vec<_>>() {
+        error.insert(kind, ContextValue::String(text));
+    }
+    error
 }
 
 impl Flags {
@@ -125,7 +154,8 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Result<Options, clap::Error> {
-        Options::try_parse_from(std::iter::once("wherry").chain(line.split_whitespace()))
+        let arguments = std::iter::once("wherry").chain(line.split_whitespace());
+        Options::read("wherry", arguments.map(OsString::from))
     }
 
     fn settings(line: &str) -> Settings {
@@ -230,6 +260,28 @@ mod tests {
             for part in parts {
                 assert!(text.contains(part), "{part} is not in: {text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_somebody_wrote_cannot_drive_a_terminal_or_fill_a_screen() {
+        let hostile = format!("\u{1b}[2J\t{}", "x".repeat(5000));
+        for arguments in [
+            vec!["--listen", &hostile],
+            vec!["--port", &hostile],
+            vec!["--shutdown-timeout", &hostile],
+            vec!["--log-level", &hostile],
+            vec!["health", &hostile],
+            vec!["check", "--config"],
+            vec![&hostile],
+            vec![&format!("--{hostile}")],
+            vec![&format!("-{hostile}")],
+        ] {
+            let arguments = ["wherry"].iter().chain(&arguments).map(OsString::from);
+            let told = Options::read("wherry", arguments).unwrap_err().to_string();
+            let is_control = |char: char| char.is_control() && char != '\n';
+            assert!(!told.contains(is_control), "{told:?}");
+            assert!(told.len() < 2000, "{told}");
         }
     }
 
