@@ -25,7 +25,8 @@ fn names(folder: &Path) -> Vec<String> {
 /// A target whose corpus is forgotten here would be replayed by nobody.
 #[test]
 fn every_corpus_has_its_replay() {
-    assert_eq!(names(&folder()), ["config", "decode", "stream"]);
+    let targets = ["config", "decode", "settings", "stream", "topic"];
+    assert_eq!(names(&folder()), targets);
 }
 
 #[test]
@@ -67,5 +68,26 @@ fn stream_corpus_replays_without_panic() {
         if name.starts_with('v') {
             assert_eq!(compared, !name.ends_with("-slow"));
         }
+    }
+}
+
+#[test]
+fn settings_corpus_replays_without_panic() {
+    let folder = folder().join("settings");
+    for name in names(&folder) {
+        eprintln!("{name}");
+        let accepted = wherry_tests::fuzz::settings(&fs::read(folder.join(&name)).unwrap());
+        if name.len() != 40 {
+            assert_eq!(accepted, !name.starts_with("bad"));
+        }
+    }
+}
+
+#[test]
+fn topic_corpus_replays_without_panic() {
+    let folder = folder().join("topic");
+    for name in names(&folder) {
+        eprintln!("{name}");
+        wherry_tests::fuzz::topic(&fs::read(folder.join(&name)).unwrap());
     }
 }

@@ -30,7 +30,8 @@ pub fn config(data: &[u8]) -> bool {
     accepted
 }
 
-fn assert_sound(settings: &Settings) {
+/// Asserts that settings are within all bounds.
+pub(super) fn assert_sound(settings: &Settings) {
     assert!(!settings.listen.is_empty(), "nowhere to listen");
     let broker = &settings.broker;
     assert!((1..=wherry_core::topic::MAX_LEVELS).contains(&broker.max_topic_levels));
@@ -61,6 +62,11 @@ fn assert_tells(error: &ConfigError) {
     let all_numbers = numbers.clone().all(|n| matches!(n, Ok(1..)));
     assert!(all_numbers && numbers.count() <= 2, "{told}");
     assert!(!what.is_empty(), "{told}");
+    assert_shown(&told);
+}
+
+/// Asserts that what is told is one line that does not drive a terminal or fill a screen.
+pub(super) fn assert_shown(told: &str) {
     assert!(told.len() < 2000, "{told}");
     assert!(!told.contains(char::is_control), "{told:?}");
 }

@@ -3,8 +3,13 @@
 
 mod config;
 mod decode;
+mod input;
+mod settings;
 mod stream;
+mod topic;
 
 pub use config::config;
 pub use decode::decode;
+pub use settings::settings;
 pub use stream::{Script, stream};
+pub use topic::topic;
