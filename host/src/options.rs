@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ContextValue;
+use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::{ListenAddr, MQTT_PORT};
@@ -121,6 +121,8 @@ fn escaped(mut error: clap::Error) -> clap::Error {
     for (kind, text) in written.collect::<Vec<_>>() {
         error.insert(kind, ContextValue::String(text));
     }
+    // How to pass something that looks like a flag as a value: nothing here is one.
+    error.remove(ContextKind::Suggested);
     error
 }
 
@@ -276,6 +278,7 @@ mod tests {
             vec![&hostile],
             vec![&format!("--{hostile}")],
             vec![&format!("-{hostile}")],
+            vec!["health", &format!("--{hostile}")],
         ] {
             let arguments = ["wherry"].iter().chain(&arguments).map(OsString::from);
             let told = Options::read("wherry", arguments).unwrap_err().to_string();
