@@ -380,9 +380,14 @@ impl Journal {
 
     /// A subscription of a durable session is made, changed or gone.
     pub(super) fn subscription(&mut self, id: SessionId, filter: &str, now: Instant) -> u64 {
+        self.replayed(id, filter, now);
+        self.await_open()
+    }
+
+    /// All retained messages of a subscription of a durable session were sent.
+    pub(super) fn replayed(&mut self, id: SessionId, filter: &str, now: Instant) {
         self.subscriptions.push((id, filter.into()));
         self.note(ROW_BYTES + filter.len(), now);
-        self.await_open()
     }
 
     /// An identifier of a durable session is held or free.

@@ -139,6 +139,11 @@ impl Broker {
             Ok(None) => {
                 let filter = self.filters.insert(name, id, subscription).filter;
                 session.subscriptions.insert(filter, bytes);
+                if stored.replaying {
+                    let mut replay = self.retained.replay(name, subscription);
+                    replay.is_stored = true;
+                    session.replays.insert(filter, replay);
+                }
             }
             Err(_) => {}
         }

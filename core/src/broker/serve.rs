@@ -6,6 +6,7 @@
 //! Nothing goes out unless window and outbox have room, so what expires or exceeds a limit is
 //! decided last, and a filter that matches a million topics delays nobody.
 
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -115,6 +116,7 @@ impl Broker {
             sessions,
             connections,
             retained,
+            filters,
             out,
             config,
             encoded,
@@ -154,7 +156,12 @@ impl Broker {
                     break;
                 }
                 Step::Done => {
-                    entry.remove();
+                    let filter = *entry.key();
+                    if entry.remove().is_stored {
+                        let mut name = String::new();
+                        filters.write_filter(filter, &mut name);
+                        post.out.journal.replayed(id, &name, now);
+                    }
                     continue;
                 }
             };

@@ -233,10 +233,11 @@ impl Broker {
 
     fn write_subscriptions(&mut self, records: &mut Vec<Record>) {
         for (id, filter) in core::mem::take(&mut self.out.journal.subscriptions) {
-            let Some(session) = self.sessions.get(id) else {
+            let Some(session) = self.sessions.get_mut(id) else {
                 continue; // Its rows are deleted with it.
             };
             let client_id = session.client_id.clone();
+            let mut replaying = false;
             let subscription = match topic::parse_shared(&filter) {
                 Ok(Some(_)) => {
                     let members = self.shares.find(&filter);
@@ -244,6 +245,11 @@ impl Broker {
                 }
                 _ => {
                     let known = self.filters.find(&filter);
+                    let replay = known.and_then(|known| session.replays.get_mut(&known));
+                    replaying = replay.is_some_and(|replay| {
+                        replay.is_stored = true;
+                        true
+                    });
                     known.and_then(|known| self.filters.get(known, id).copied())
                 }
             };
@@ -256,6 +262,7 @@ impl Broker {
                         qos: it.qos,
                         no_local: it.no_local,
                         retain_as_published: it.retain_as_published,
+                        replaying,
                     },
                 },
                 None => Record::DeleteSubscription { client_id, filter },

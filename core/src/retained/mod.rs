@@ -71,6 +71,8 @@ pub(crate) struct Replay {
     pub(crate) cursor: Cursor,
     pub(crate) subscription: Subscription,
     pub(crate) live: Live,
+    /// Whether the store knows of it.
+    pub(crate) is_stored: bool,
 }
 
 /// Which changes came live to whoever a replay is for.
@@ -373,6 +375,7 @@ impl RetainedMessages {
                 after: self.changes,
                 missed: Vec::new(),
             },
+            is_stored: false,
         }
     }
 

@@ -177,6 +177,9 @@ pub struct StoredSubscription {
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
+    /// Whether not all retained messages that it is to bring were sent. They are sent from the first
+    /// one on after a restart.
+    pub replaying: bool,
 }
 
 /// A message's row.

@@ -453,6 +453,34 @@ fn a_shared_message_of_a_session_that_ends_goes_on_with_its_end_in_one_batch() {
 }
 
 #[test]
+fn retained_messages_that_were_not_sent_before_a_crash_are_sent_after_it() {
+    let mut world = World::durable(Config::default());
+    let publisher = world.connect(V, "p");
+    for number in 0..500 {
+        let payload = "x".repeat(1000);
+        world.publish_retained(publisher, &format!("r/{number}"), payload);
+    }
+    let subscriber = world.connect_with(&persistent("s"));
+    world.take_only(subscriber, 10_000);
+    world.send(subscriber, wire::subscribe(V, 1, &[("r/#", 1)]));
+    world.pass(Duration::from_secs(1));
+    world.crash();
+    let subscriber = world.resume(&persistent("s"));
+    let mut topics: Vec<_> = world
+        .drain(subscriber)
+        .into_iter()
+        .map(|it| it.topic)
+        .collect();
+    topics.sort();
+    topics.dedup();
+    assert_eq!(topics.len(), 500);
+    world.pass(Duration::from_secs(1));
+    world.crash();
+    let subscriber = world.resume(&persistent("s"));
+    world.expect_nothing(subscriber);
+}
+
+#[test]
 fn a_restored_store_is_the_same_again() {
     let mut world = World::durable(Config::default());
     let client = world.connect_with(&persistent("s"));
