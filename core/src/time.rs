@@ -73,7 +73,7 @@ impl Epoch {
     }
 
     /// A moment that is given in milliseconds since 1970; the start if it is before that.
-    pub(crate) fn from_unix(self, millis: u64) -> Instant {
+    pub(crate) fn at_unix(self, millis: u64) -> Instant {
         let since = millis.saturating_sub(self.wall_clock.0);
         Instant(self.start.0.saturating_add(since))
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use wherry_core::store::{
-    Batch, Record, Restore, Restored, StoredDelivery, StoredMessage, StoredSession,
+    Batch, Record, Restore, Restored, StoredDelivery, StoredMessage, StoredOwed, StoredSession,
     StoredSubscription,
 };
 
@@ -17,6 +17,8 @@ pub struct Rows {
     messages: BTreeMap<u64, StoredMessage>,
     deliveries: BTreeMap<(Arc<str>, u64), StoredDelivery>,
     retained: BTreeMap<Box<str>, (u64, Option<StoredMessage>)>,
+    owed: BTreeMap<(u8, u64), StoredOwed>,
+    links: BTreeMap<(u8, u8), u64>,
 }
 
 impl Rows {
@@ -76,6 +78,22 @@ impl Rows {
             Record::DeleteDelivery { client_id, place } => {
                 self.deliveries.remove(&(client_id, place));
             }
+            Record::PutOwed {
+                shard,
+                number,
+                owed,
+            } => {
+                self.owed.insert((shard, number), owed);
+            }
+            Record::DeleteOwed { shard, number } => {
+                self.owed.remove(&(shard, number));
+            }
+            Record::PutLink { from, to, number } => {
+                self.links.insert((from, to), number);
+            }
+            Record::DeleteLink { from, to } => {
+                self.links.remove(&(from, to));
+            }
             Record::PutRetained {
                 topic,
                 version,
@@ -131,6 +149,16 @@ impl Rows {
                 place,
                 delivery,
             });
+        }
+        for ((shard, number), owed) in self.owed {
+            f(Record::PutOwed {
+                shard,
+                number,
+                owed,
+            });
+        }
+        for ((from, to), number) in self.links {
+            f(Record::PutLink { from, to, number });
         }
         for (topic, (version, message)) in self.retained {
             f(Record::PutRetained {

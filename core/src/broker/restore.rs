@@ -47,7 +47,7 @@ impl Broker {
         );
         for it in restored.retained.iter() {
             let message = message(&it.message);
-            let expires = it.message.expires.map(|at| broker.epoch.from_unix(at));
+            let expires = it.message.expires.map(|at| broker.epoch.at_unix(at));
             broker.retained.restore(&message, expires.unwrap_or(NEVER));
         }
         broker.retained.begin_store(restored.version);
@@ -73,7 +73,7 @@ impl Broker {
     }
 
     fn restore_message(&mut self, number: u64, stored: &StoredMessage) -> Arc<Kept> {
-        let expires = stored.expires.map(|at| self.epoch.from_unix(at));
+        let expires = stored.expires.map(|at| self.epoch.at_unix(at));
         let kept = Kept::restored(&message(stored), number, expires.unwrap_or(NEVER));
         self.out.hold(kept)
     }
@@ -99,12 +99,12 @@ impl Broker {
             ..Rows::default()
         };
         session.ends = match stored.ends {
-            Some(at) => self.epoch.from_unix(at),
+            Some(at) => self.epoch.at_unix(at),
             None => session.expiry.after(now),
         };
         if let Some(will) = will {
             session.will_due = match will.due {
-                Some(at) => self.epoch.from_unix(at),
+                Some(at) => self.epoch.at_unix(at),
                 None => Expiry(will.delay).after(now),
             };
             session.will = Some(Box::new(restored_will(will)));

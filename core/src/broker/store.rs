@@ -413,6 +413,7 @@ fn stored_session(session: &Session, epoch: Epoch) -> StoredSession {
     let connected = !session.connection.is_null();
     let unix = |at| (at != NEVER).then(|| epoch.to_unix(at));
     StoredSession {
+        shard: 0,
         expiry: session.expiry.0,
         ends: unix(session.ends),
         connected,

@@ -18,10 +18,13 @@
 //! | delivery | client identifier, place | until the client has acknowledged the message |
 //! | message | number | as long as a delivery refers to it |
 //! | retained | topic | until it is cleared, replaced, or has expired |
+//! | owed | shard, number | until all shards that a message goes to have committed what it does there |
+//! | link | shard, shard | as long as the process: what of that has taken effect |
 //!
 //! At a start all rows go into a [`Restore`], in any order, and come out as one [`Restored`] for each
 //! shard.
 
+mod owed;
 mod restore;
 
 use alloc::boxed::Box;
@@ -127,6 +130,38 @@ pub enum Record {
         /// What is retained; nothing if it was cleared, and is kept so that nothing older comes back.
         message: Option<StoredMessage>,
     },
+    /// Sets what a shard owes to others: a message that must reach them exactly once.
+    PutOwed {
+        /// The shard that owes it.
+        shard: u8,
+        /// Its number among those of this shard.
+        number: u64,
+        /// What it says, and to whom.
+        owed: StoredOwed,
+    },
+    /// Deletes what was owed, if it is there.
+    DeleteOwed {
+        /// The shard that owed it.
+        shard: u8,
+        /// Its number.
+        number: u64,
+    },
+    /// All that one shard owes another has taken effect there, up to a number.
+    PutLink {
+        /// The shard that owes.
+        from: u8,
+        /// The shard that has it.
+        to: u8,
+        /// The number of the last that has taken effect.
+        number: u64,
+    },
+    /// Deletes the row of a link, if it is there.
+    DeleteLink {
+        /// The shard that owed.
+        from: u8,
+        /// The shard that had it.
+        to: u8,
+    },
     /// Deletes the row of a topic, unless there is a greater version.
     DeleteRetained {
         /// The topic.
@@ -139,6 +174,8 @@ pub enum Record {
 /// A session's row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredSession {
+    /// The shard that has it.
+    pub shard: u8,
     /// How long it outlives its connection, in seconds; `u32::MAX` is without end.
     pub expiry: u32,
     /// When it ends; nothing if its client is connected, or if it has no end.
@@ -197,6 +234,26 @@ pub struct StoredMessage {
     pub retain: bool,
     /// When it expires, if it does.
     pub expires: Option<u64>,
+}
+
+/// A message that is owed to other shards.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOwed {
+    /// What it says.
+    pub message: StoredMessage,
+    /// To whom it goes.
+    pub to: Vec<StoredDebt>,
+}
+
+/// What of a message one shard is owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredDebt {
+    /// The shard.
+    pub shard: u8,
+    /// Whether its subscribers get it.
+    pub subscribed: bool,
+    /// The shared subscriptions of which one of its members gets it, as `$share/<group>/<filter>`.
+    pub groups: Vec<Box<str>>,
 }
 
 /// A delivery's row.

@@ -6,25 +6,30 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Batch, Record, StoredDelivery, StoredMessage, StoredSession, StoredSubscription};
+use super::{
+    Batch, Record, StoredDelivery, StoredMessage, StoredOwed, StoredSession, StoredSubscription,
+};
 
 /// All rows of a store, gathered.
 ///
 /// Rows that belong to nothing are left out, and deleted by the batch that [`Restore::finish`] gives.
 #[derive(Debug, Default)]
 pub struct Restore {
-    sessions: BTreeMap<Arc<str>, Gathered>,
-    messages: BTreeMap<u64, StoredMessage>,
+    pub(super) sessions: BTreeMap<Arc<str>, Gathered>,
+    pub(super) messages: BTreeMap<u64, StoredMessage>,
+    pub(super) owed: BTreeMap<(u8, u64), StoredOwed>,
+    /// From and to which shard, and up to which number.
+    pub(super) links: BTreeMap<(u8, u8), u64>,
     retained: BTreeMap<Box<str>, (u64, Option<StoredMessage>)>,
 }
 
 /// The rows under one client identifier.
 #[derive(Debug, Default)]
-struct Gathered {
-    session: Option<StoredSession>,
-    subscriptions: BTreeMap<Box<str>, StoredSubscription>,
+pub(super) struct Gathered {
+    pub(super) session: Option<StoredSession>,
+    pub(super) subscriptions: BTreeMap<Box<str>, StoredSubscription>,
     incoming: Vec<u16>,
-    deliveries: BTreeMap<u64, StoredDelivery>,
+    pub(super) deliveries: BTreeMap<u64, StoredDelivery>,
 }
 
 /// What one shard begins with.
@@ -109,7 +114,19 @@ impl Restore {
             } => {
                 self.retained.insert(topic, (version, message));
             }
-            Record::DeleteSession { .. }
+            Record::PutOwed {
+                shard,
+                number,
+                owed,
+            } => {
+                self.owed.insert((shard, number), owed);
+            }
+            Record::PutLink { from, to, number } => {
+                self.links.insert((from, to), number);
+            }
+            Record::DeleteOwed { .. }
+            | Record::DeleteLink { .. }
+            | Record::DeleteSession { .. }
             | Record::DeleteSubscription { .. }
             | Record::DeleteIncoming { .. }
             | Record::DeleteMessage { .. }
@@ -125,7 +142,8 @@ impl Restore {
     /// Divides everything among `shards`; `owner` says which of them has a client.
     ///
     /// The batch that comes with it, number 0, must be committed before any of them writes: it
-    /// deletes what belongs to nothing.
+    /// deletes what belongs to nothing, hands on what shards owed each other, and says which shard
+    /// has which session now.
     pub fn finish(
         mut self,
         shards: usize,
@@ -133,7 +151,8 @@ impl Restore {
     ) -> (Batch, Vec<Restored>) {
         let shards = shards.max(1);
         let mut fixes = Vec::new();
-        let last = self.drop_strays(&mut fixes);
+        let mut last = self.drop_strays(&mut fixes);
+        self.settle_owed(&mut last, &mut fixes);
         let version = self.retained.values().map(|(version, _)| *version).max();
         let retained = Arc::new(self.take_retained(&mut fixes));
         let mut parts: Vec<Restored> = (0..shards)
@@ -148,12 +167,21 @@ impl Restore {
             .collect();
         let left_over = self.sessions.remove("");
         let mut groups = BTreeMap::new();
-        for (client_id, it) in self.sessions {
+        for (client_id, mut it) in self.sessions {
             let shard = owner(&client_id).min(shards - 1);
             for name in it.subscriptions.keys().filter(|it| it.starts_with('$')) {
                 groups.entry(String::from(&**name)).or_insert(shard);
             }
-            let deliveries = restored(it.deliveries);
+            let deliveries = restored(core::mem::take(&mut it.deliveries));
+            if let Some(session) = &mut it.session
+                && usize::from(session.shard) != shard
+            {
+                session.shard = u8::try_from(shard).unwrap_or(u8::MAX);
+                fixes.push(Record::PutSession {
+                    client_id: Arc::clone(&client_id),
+                    session: session.clone(),
+                });
+            }
             let (Some(session), Some(part)) = (it.session, parts.get_mut(shard)) else {
                 continue; // There are none without.
             };
