@@ -18,6 +18,7 @@ mod properties;
 mod qos1;
 mod qos2;
 mod queue;
+mod random_crashes;
 mod random_sessions;
 mod reauthentication;
 mod receive_maximum;
