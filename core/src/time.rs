@@ -81,6 +81,8 @@ impl Epoch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -92,5 +94,27 @@ mod tests {
         );
         assert_eq!(start.after(Duration::MAX), Instant::from_millis(u64::MAX));
         assert_eq!(start.since(Instant::from_millis(11)), Duration::ZERO);
+    }
+
+    proptest! {
+        #[test]
+        fn moments_are_numbers_without_an_end(
+            start in prop_oneof![any::<u64>(), 0..100u64],
+            duration in prop_oneof![
+                any::<Duration>(),
+                (0u64..1 << 40).prop_map(Duration::from_nanos),
+            ],
+        ) {
+            let (start, millis) = (Instant::from_millis(start), duration.as_nanos().div_ceil(1_000_000));
+            let sum = u128::from(start.as_millis()) + millis;
+            let later = start.after(duration);
+            prop_assert_eq!(u128::from(later.as_millis()), sum.min(u64::MAX.into()));
+            // Not early, and less than a millisecond late.
+            let waited = later.since(start);
+            let is_never = later.as_millis() == u64::MAX;
+            prop_assert!(is_never || waited >= duration);
+            prop_assert!(waited < duration.saturating_add(Duration::from_millis(1)));
+            prop_assert_eq!(start.since(later), Duration::ZERO);
+        }
     }
 }

@@ -122,6 +122,11 @@ fn number(place: usize) -> u16 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::string::{String, ToString};
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn send(aliases: &mut AliasesToClient, topic: &str) -> Alias {
@@ -197,5 +202,50 @@ mod tests {
         aliases.set(7, "c");
         assert_eq!(aliases.get(7), Some("c"));
         assert_eq!(aliases.get(1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_that_follows_always_knows_the_topic(
+            maximum in 1u16..20,
+            seed in any::<u64>(),
+            topics in prop::collection::vec((0usize..30, any::<bool>()), 0..300),
+        ) {
+            let mut aliases = AliasesToClient::new(HashKey::from_seed(seed), maximum);
+            let mut known: BTreeMap<u16, String> = BTreeMap::new();
+            for (topic, is_sent) in topics {
+                // Some too short for an alias, one too long.
+                let topic = "topic/".repeat(200)[..topic * 37].to_string();
+                match aliases.of(&topic) {
+                    Alias::None => {}
+                    Alias::Use(number) => {
+                        prop_assert_eq!(known.get(&number), Some(&topic));
+                    }
+                    Alias::Set(number) => {
+                        prop_assert!((1..=maximum).contains(&number));
+                        if is_sent {
+                            aliases.was_set(number, &topic);
+                            known.insert(number, topic);
+                        }
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn what_a_client_has_set_is_a_map(
+            steps in prop::collection::vec((1u16..20, 0usize..5, any::<bool>()), 0..100),
+        ) {
+            let mut aliases = AliasesFromClient::default();
+            let mut model: BTreeMap<u16, &str> = BTreeMap::new();
+            for (alias, topic, sets) in steps {
+                if sets {
+                    let topic = ["a", "b", "a/b", "c/d", "e"][topic];
+                    aliases.set(alias, topic);
+                    model.insert(alias, topic);
+                }
+                prop_assert_eq!(aliases.get(alias), model.get(&alias).copied());
+            }
+        }
     }
 }

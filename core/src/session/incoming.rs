@@ -42,3 +42,30 @@ impl Incoming {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_held_is_a_set(steps in prop::collection::vec((1u16..20, 0..3u8), 0..200)) {
+            let (mut incoming, mut model) = (Incoming::default(), BTreeSet::new());
+            for (id, what) in steps {
+                let id = PacketId::new(id).expect("not zero");
+                match what {
+                    0 => {
+                        incoming.hold(id);
+                        model.insert(id);
+                    }
+                    1 => prop_assert_eq!(incoming.release(id), model.remove(&id)),
+                    _ => prop_assert_eq!(incoming.contains(id), model.contains(&id)),
+                }
+            }
+        }
+    }
+}

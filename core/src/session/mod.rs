@@ -166,3 +166,42 @@ impl Session {
         self.subscriptions.bytes() + self.memberships.bytes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn an_expiry_is_a_number_of_seconds_or_never(
+            seconds in prop_oneof![any::<u32>(), Just(u32::MAX), 0..3u32],
+            maximum in proptest::option::of(prop_oneof![
+                any::<Duration>(),
+                (0u64..5000).prop_map(Duration::from_millis),
+            ]),
+            now in prop_oneof![any::<u64>(), 0..100u64],
+        ) {
+            let limited = Expiry(seconds).limited(maximum);
+            match maximum {
+                None => prop_assert_eq!(limited.0, seconds),
+                Some(maximum) => {
+                    // The smallest number of seconds that is not below the maximum.
+                    let most = maximum.as_millis().div_ceil(1000);
+                    prop_assert_eq!(u128::from(limited.0), most.min(seconds.into()));
+                }
+            }
+            let now = Instant::from_millis(now);
+            let ends = limited.after(now);
+            prop_assert!(ends >= now);
+            match limited {
+                Expiry::NEVER => prop_assert_eq!(ends, NEVER),
+                Expiry(seconds) => {
+                    let sum = u128::from(now.as_millis()) + u128::from(seconds) * 1000;
+                    prop_assert_eq!(u128::from(ends.as_millis()), sum.min(u64::MAX.into()));
+                }
+            }
+        }
+    }
+}

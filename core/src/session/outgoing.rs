@@ -433,3 +433,6 @@ impl Outgoing {
         in_flight.chain(waiting.map(|delivery| (delivery, false)))
     }
 }
+
+#[cfg(test)]
+mod tests;
