@@ -20,6 +20,7 @@ use std::time::Duration;
 pub mod attack;
 pub mod broker;
 pub mod client;
+pub mod differential;
 pub mod fuzz;
 pub mod random;
 pub mod rows;

@@ -25,7 +25,14 @@ fn names(folder: &Path) -> Vec<String> {
 /// A target whose corpus is forgotten here would be replayed by nobody.
 #[test]
 fn every_corpus_has_its_replay() {
-    let targets = ["config", "decode", "settings", "stream", "topic"];
+    let targets = [
+        "config",
+        "decode",
+        "differential",
+        "settings",
+        "stream",
+        "topic",
+    ];
     assert_eq!(names(&folder()), targets);
 }
 
@@ -89,5 +96,14 @@ fn topic_corpus_replays_without_panic() {
     for name in names(&folder) {
         eprintln!("{name}");
         wherry_tests::fuzz::topic(&fs::read(folder.join(&name)).unwrap());
+    }
+}
+
+#[test]
+fn differential_corpus_replays_without_panic() {
+    let folder = folder().join("differential");
+    for name in names(&folder) {
+        eprintln!("{name}");
+        wherry_tests::fuzz::differential(&fs::read(folder.join(&name)).unwrap());
     }
 }

@@ -3,6 +3,7 @@
 
 mod config;
 mod decode;
+mod differential;
 mod input;
 mod settings;
 mod stream;
@@ -10,6 +11,7 @@ mod topic;
 
 pub use config::config;
 pub use decode::decode;
+pub use differential::differential;
 pub use settings::settings;
 pub use stream::{Script, stream};
 pub use topic::topic;
