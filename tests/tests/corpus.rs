@@ -26,6 +26,7 @@ fn names(folder: &Path) -> Vec<String> {
 #[test]
 fn every_corpus_has_its_replay() {
     let targets = [
+        "broker",
         "config",
         "decode",
         "differential",
@@ -105,5 +106,14 @@ fn differential_corpus_replays_without_panic() {
     for name in names(&folder) {
         eprintln!("{name}");
         wherry_tests::fuzz::differential(&fs::read(folder.join(&name)).unwrap());
+    }
+}
+
+#[test]
+fn broker_corpus_replays_without_panic() {
+    let folder = folder().join("broker");
+    for name in names(&folder) {
+        eprintln!("{name}");
+        wherry_tests::fuzz::broker(&fs::read(folder.join(&name)).unwrap());
     }
 }

@@ -26,6 +26,14 @@ impl<'a> Input<'a> {
         usize::from(self.byte()) % bound
     }
 
+    pub(super) fn flag(&mut self) -> bool {
+        self.byte() & 1 != 0
+    }
+
+    pub(super) fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len())]
+    }
+
     /// So many bytes as the next one says, or what is left.
     pub(super) fn bytes(&mut self) -> &'a [u8] {
         let len = usize::from(self.byte()).min(self.0.len());

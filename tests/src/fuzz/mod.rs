@@ -1,6 +1,7 @@
 //! What the fuzz targets do, as plain functions: ordinary builds compile them, and an ordinary test
 //! runs them over the committed corpora.
 
+mod broker;
 mod config;
 mod decode;
 mod differential;
@@ -9,6 +10,7 @@ mod settings;
 mod stream;
 mod topic;
 
+pub use broker::broker;
 pub use config::config;
 pub use decode::decode;
 pub use differential::differential;

@@ -82,7 +82,7 @@ fn text(input: &mut Input<'_>) -> String {
 }
 
 /// Whether the filter matches the topic, level by level (4.7.1, [MQTT-4.7.2-1]).
-fn naive(filter: &str, topic: &str) -> bool {
+pub(super) fn naive(filter: &str, topic: &str) -> bool {
     fn rest(filter: &[&str], topic: &[&str]) -> bool {
         match (filter, topic) {
             (["#"], _) => true,
