@@ -34,11 +34,21 @@ impl<'a> Input<'a> {
         choices[self.below(choices.len())]
     }
 
+    /// The next so many bytes, or what is left.
+    pub(super) fn take(&mut self, len: usize) -> Self {
+        let (bytes, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        Self(bytes)
+    }
+
     /// So many bytes as the next one says, or what is left.
     pub(super) fn bytes(&mut self) -> &'a [u8] {
-        let len = usize::from(self.byte()).min(self.0.len());
-        let (bytes, rest) = self.0.split_at(len);
-        self.0 = rest;
-        bytes
+        let len = usize::from(self.byte());
+        self.take(len).rest()
+    }
+
+    /// All that is left.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.0
     }
 }

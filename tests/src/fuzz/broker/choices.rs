@@ -13,6 +13,9 @@ use super::super::topic::naive;
 /// However long a session is to last, it ends then.
 pub(super) const LONGEST_SESSION: Duration = Duration::from_secs(100);
 
+/// How many bytes settings take.
+pub(super) const CONFIG: usize = 32;
+
 /// Client identifiers. The first is none.
 pub(super) const NAMES: [&str; 5] = ["", "a", "b", "c", "an identifier of some length"];
 

@@ -6,54 +6,63 @@ use wherry_core::connection::Closed;
 use wherry_core::packet::ReasonCode;
 
 use super::super::input::Input;
-use super::choices::{FILTERS, Granted, NAMES, TOPICS, config};
+use super::choices::{CONFIG, FILTERS, Granted, NAMES, TOPICS, config};
 use super::link::{Last, Stage, Told};
 use super::local;
 use super::model::{Asked, Message};
 use super::world::World;
 use crate::wire::{self, Properties, Value, Version, Will, id, kind};
 
-type Event = fn(&mut World, &mut Input<'_>);
+/// Something that can happen, and how many bytes it has for its choices, whether it needs them or not:
+/// so what follows stays what it is.
+pub(super) struct Event {
+    pub(super) call: fn(&mut World, &mut Input<'_>),
+    pub(super) choices: usize,
+}
+
+const fn event(call: fn(&mut World, &mut Input<'_>), choices: usize) -> Event {
+    Event { call, choices }
+}
 
 /// All of them, by number. A number keeps its meaning, or scripts would lose theirs.
 pub(super) const EVENTS: &[Event] = &[
-    open,
-    connect,
-    join,
-    subscribe,
-    unsubscribe,
-    publish,
-    repeat,
-    answer,
-    acknowledge,
-    ping,
-    disconnect,
-    auth,
-    noise,
-    damage,
-    pieces,
-    closed,
-    take,
-    take_all,
-    admit,
-    refuse,
-    challenge,
-    advance,
-    next_deadline,
-    settle,
-    configure,
-    kick,
-    shut_down,
-    idle,
-    stale,
-    everyone,
-    local::open,
-    local::subscribe,
-    local::unsubscribe,
-    local::publish,
-    local::take,
-    local::acknowledge,
-    local::close,
+    event(open, 2),
+    event(connect, 16),
+    event(join, 20),
+    event(subscribe, 10),
+    event(unsubscribe, 6),
+    event(publish, 10),
+    event(repeat, 1),
+    event(answer, 3),
+    event(acknowledge, 3),
+    event(ping, 1),
+    event(disconnect, 3),
+    event(auth, 3),
+    event(noise, 12),
+    event(damage, 2),
+    event(pieces, 1),
+    event(closed, 2),
+    event(take, 2),
+    event(take_all, 1),
+    event(admit, 3),
+    event(refuse, 2),
+    event(challenge, 2),
+    event(advance, 1),
+    event(next_deadline, 0),
+    event(settle, 0),
+    event(configure, CONFIG),
+    event(kick, 1),
+    event(shut_down, 0),
+    event(idle, 1),
+    event(stale, 1),
+    event(everyone, 0),
+    event(local::open, 2),
+    event(local::subscribe, 4),
+    event(local::unsubscribe, 2),
+    event(local::publish, 6),
+    event(local::take, 2),
+    event(local::acknowledge, 2),
+    event(local::close, 1),
 ];
 
 /// Message Expiry Intervals.
@@ -96,6 +105,10 @@ fn join(world: &mut World, input: &mut Input<'_>) {
 fn send_connect(world: &mut World, input: &mut Input<'_>, at: usize) {
     let version = world.links[at].version;
     let name = input.one_of(&NAMES);
+    let known_as = match name {
+        "" => format!("assigned to {at}"),
+        name => name.to_owned(),
+    };
     let receive_maximum = input.one_of(&[None, Some(1), Some(2), Some(10)]);
     let packet_size = input.one_of(&[None, Some(40), Some(200), Some(1000)]);
     let topic_aliases = input.one_of(&[None, Some(1), Some(3)]);
@@ -127,19 +140,19 @@ fn send_connect(world: &mut World, input: &mut Input<'_>, at: usize) {
         connect = connect.username("user").password("secret");
     }
     if ways & 16 != 0 {
-        connect = connect.will(will(world, input, at, name));
+        connect = connect.will(will(world, input, at, &known_as));
     }
     let link = &mut world.links[at];
     if link.told.is_none() {
         let v5 = version.is_v5();
         link.told = Some(Told {
-            name: name.to_owned(),
+            name: known_as.clone(),
             receive_maximum: receive_maximum.filter(|_| v5).unwrap_or(u16::MAX).into(),
             packet_size: packet_size.filter(|_| v5).unwrap_or(u32::MAX) as usize,
             topic_aliases: topic_aliases.filter(|_| v5).unwrap_or(0),
         });
     }
-    world.model.connected(name);
+    world.model.connected(&known_as);
     world.send(at, connect.bytes());
 }
 
@@ -368,12 +381,10 @@ fn auth(world: &mut World, input: &mut Input<'_>) {
 /// Bytes that are likely no packet.
 fn noise(world: &mut World, input: &mut Input<'_>) {
     let Some(at) = world.link(input) else { return };
-    let bytes = input.bytes().to_vec();
-    if !bytes.is_empty() {
-        world.links[at].is_wild = true;
-        world.model.is_wild = true;
-        world.send(at, bytes);
-    }
+    world.links[at].is_wild = true;
+    world.model.is_wild = true;
+    let bytes = input.rest().to_vec();
+    world.send(at, bytes);
 }
 
 /// The next packet that a client sends has an error.

@@ -50,7 +50,7 @@ impl Limits {
         self.piece = self.piece.max(len);
     }
 
-    pub(super) fn assert_kept(&self, broker: &Broker, links: &[Link]) {
+    pub(super) fn assert_kept(&self, broker: &Broker, links: &[Link], has_locals: bool) {
         let within = |what: &str, value: usize, limit: usize| {
             assert!(value <= limit, "{value} {what}, at most {limit}");
         };
@@ -77,10 +77,12 @@ impl Limits {
             broker.retained_bytes(),
             self.retained_bytes,
         );
-        // A session that is owed nothing gets one message in any case, and as many retained ones as
-        // its window holds or a local client has waiting.
-        let each = self.queued_messages + self.window + ENOUGH_WAITING;
+        // Retained messages follow a subscription as far as the window holds them, or, to a local
+        // client, as far as it has few waiting.
+        let waiting = if has_locals { ENOUGH_WAITING } else { 0 };
+        let each = self.queued_messages + self.window + waiting;
         within("queued messages", broker.queued_messages(), sessions * each);
+        // A session that is owed nothing gets one message in any case.
         let most = self.queued_bytes + sessions * LARGEST;
         within("queued bytes", broker.queued_bytes(), most);
         let mut waiting = 0;

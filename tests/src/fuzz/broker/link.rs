@@ -233,9 +233,12 @@ impl Link {
             .unanswered
             .iter()
             .position(|it| it.packet_id == packet_id);
+        let mut received = false;
         if let Some(place) = place {
             let before = self.unanswered.remove(place);
-            let is_repeated = publish.dup && before.qos == publish.qos && !before.received;
+            // It may have left before PUBREC came.
+            received = before.received;
+            let is_repeated = publish.dup && before.qos == publish.qos;
             assert!(is_repeated || self.is_lax, "{before:?} {publish:?}");
             // MQTT 5 forbids to repeat it on the same connection [MQTT-4.4.0-1].
             assert!(!self.version.is_v5() || self.is_lax, "{publish:?}");
@@ -243,7 +246,7 @@ impl Link {
         self.unanswered.push(Unanswered {
             packet_id,
             qos: publish.qos,
-            received: false,
+            received,
         });
         // [MQTT-3.3.4-9]
         let told = self.told.as_ref().expect("it has said who it is");

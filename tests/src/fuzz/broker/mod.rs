@@ -24,14 +24,14 @@ const EVENTS: usize = 300;
 /// arrived.
 pub fn broker(script: &[u8]) -> usize {
     let mut input = Input::new(script);
-    let mut world = World::new(&mut input);
+    let mut world = World::new(&mut input.take(choices::CONFIG));
     for _ in 0..EVENTS {
         if input.is_empty() {
             break;
         }
         let number = usize::from(input.byte() % 64);
         if let Some(event) = events::EVENTS.get(number) {
-            event(&mut world, &mut input);
+            (event.call)(&mut world, &mut input.take(event.choices));
             world.after_event();
         }
     }

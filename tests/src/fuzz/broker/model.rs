@@ -17,7 +17,8 @@ pub(super) struct Message {
     pub(super) qos: u8,
     pub(super) retain: bool,
     pub(super) expiry: Option<u32>,
-    /// The client identifier of who published it, if that is known.
+    /// The client identifier of who published it, or, if it is assigned, something else that is
+    /// nobody else's.
     pub(super) publisher: String,
     /// How often it may count as published.
     pub(super) times: usize,
@@ -178,7 +179,7 @@ impl Model {
         let had_leave = sources.any(|grant| grant.may_publish(&message.topic));
         assert!(had_leave, "its publisher had no leave: {message:?}");
         // [MQTT-3.8.3-3] Who published what is retained is not kept.
-        let is_own = message.publisher == name && !name.is_empty() && !arrival.retain;
+        let is_own = message.publisher == name && !arrival.retain;
         let is_wanted = asked.iter().any(|it| !is_own || !it.no_local);
         assert!(is_wanted, "{name:?} has published it: {message:?}");
         if !arrival.dup {
