@@ -17,6 +17,7 @@ use wherry_core::topic::TopicError;
 use content::Content;
 use other::OtherError;
 
+pub use ours::values;
 pub use table::{DIFFERENCES, Difference};
 
 /// What both codecs make of one packet.

@@ -46,7 +46,7 @@ fn content(packet: &Packet<'_>) -> Content {
         Packet::ConnAck(connack) => content
             .flag("session present", connack.session_present)
             .byte("reason", connack.reason as u8)
-            .properties(properties(&connack.properties)),
+            .properties(values(&connack.properties)),
         Packet::Publish(publish) => publish_content(content, publish),
         Packet::PubAck(ack) | Packet::PubRec(ack) | Packet::PubRel(ack) | Packet::PubComp(ack) => {
             ack_content(content, ack)
@@ -54,7 +54,7 @@ fn content(packet: &Packet<'_>) -> Content {
         Packet::Subscribe(subscribe) => {
             let content = content
                 .two("identifier", subscribe.packet_id.get())
-                .properties(properties(&subscribe.properties));
+                .properties(values(&subscribe.properties));
             let request = |content: Content, request: SubscriptionRequest<'_>| {
                 content
                     .text("filter", request.filter)
@@ -65,25 +65,25 @@ fn content(packet: &Packet<'_>) -> Content {
         Packet::SubAck(suback) => content
             .two("identifier", suback.packet_id.get())
             .binary("reasons", suback.reasons)
-            .properties(properties(&suback.properties)),
+            .properties(values(&suback.properties)),
         Packet::Unsubscribe(unsubscribe) => {
             let content = content
                 .two("identifier", unsubscribe.packet_id.get())
-                .properties(properties(&unsubscribe.properties));
+                .properties(values(&unsubscribe.properties));
             let filters = unsubscribe.filters.iter();
             filters.fold(content, |content, filter| content.text("filter", filter))
         }
         Packet::UnsubAck(unsuback) => content
             .two("identifier", unsuback.packet_id.get())
             .binary("reasons", unsuback.reasons)
-            .properties(properties(&unsuback.properties)),
+            .properties(values(&unsuback.properties)),
         Packet::PingReq | Packet::PingResp => content,
         Packet::Disconnect(disconnect) => content
             .byte("reason", disconnect.reason as u8)
-            .properties(properties(&disconnect.properties)),
+            .properties(values(&disconnect.properties)),
         Packet::Auth(auth) => content
             .byte("reason", auth.reason as u8)
-            .properties(properties(&auth.properties)),
+            .properties(values(&auth.properties)),
     }
 }
 
@@ -94,14 +94,14 @@ fn connect_content(content: Content, connect: &Connect<'_>) -> Content {
         .flag("clean", connect.clean_start)
         .two("keep alive", connect.keep_alive)
         .text("client identifier", connect.client_id)
-        .properties(properties(&connect.properties));
+        .properties(values(&connect.properties));
     if let Some(will) = &connect.will {
         content = content
             .text("will topic", will.topic)
             .binary("will payload", will.payload)
             .byte("will QoS", will.qos as u8)
             .flag("will retain", will.retain)
-            .will_properties(properties(&will.properties));
+            .will_properties(values(&will.properties));
     }
     if let Some(name) = connect.username {
         content = content.text("user name", name);
@@ -119,7 +119,7 @@ fn publish_content(content: Content, publish: &Publish<'_>) -> Content {
         .flag("retain", publish.retain)
         .text("topic", publish.topic)
         .binary("payload", publish.payload)
-        .properties(properties(&publish.properties));
+        .properties(values(&publish.properties));
     match publish.packet_id {
         Some(id) => content.two("identifier", id.get()),
         None => content,
@@ -130,10 +130,11 @@ fn ack_content(content: Content, ack: &Ack<'_>) -> Content {
     content
         .two("identifier", ack.packet_id.get())
         .byte("reason", ack.reason as u8)
-        .properties(properties(&ack.properties))
+        .properties(values(&ack.properties))
 }
 
-fn properties(properties: &Properties<'_>) -> Vec<(u8, Value)> {
+/// Properties in their order, in the form of the tests' own codec.
+pub fn values(properties: &Properties<'_>) -> Vec<(u8, Value)> {
     use Property::*;
     let value = |property| match property {
         PayloadFormatIndicator(format) => Value::Byte(format as u8),

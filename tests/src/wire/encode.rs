@@ -306,9 +306,19 @@ pub fn subscribe_with<F: AsRef<[u8]>>(
 
 /// An UNSUBSCRIBE.
 pub fn unsubscribe<F: AsRef<[u8]>>(version: Version, packet_id: u16, filters: &[F]) -> Vec<u8> {
+    unsubscribe_with(version, packet_id, &Properties::new(), filters)
+}
+
+/// An UNSUBSCRIBE with properties, which are left out before MQTT 5.
+pub fn unsubscribe_with<F: AsRef<[u8]>>(
+    version: Version,
+    packet_id: u16,
+    properties: &Properties,
+    filters: &[F],
+) -> Vec<u8> {
     let mut body = packet_id.to_be_bytes().to_vec();
     if version.is_v5() {
-        body.push(0);
+        body.extend(properties.bytes());
     }
     for filter in filters {
         body.extend(short_string(filter));

@@ -14,7 +14,7 @@ pub use decode::{
 pub use encode::{
     Connect, PINGREQ, PublishBuilder, Will, ack, ack_with, auth, connect, disconnect,
     disconnect_with, lasting, packet, publish, short_string, subscribe, subscribe_with,
-    unsubscribe, variable_byte_integer,
+    unsubscribe, unsubscribe_with, variable_byte_integer,
 };
 
 /// A version of the protocol.
