@@ -110,6 +110,7 @@ impl Bench {
                 Action::Send(id) => self.ready.push(id),
                 Action::Authenticate(id) => self.broker.admit(id, Grant::unrestricted()),
                 Action::Deliver(_) | Action::Store => {}
+                Action::Move(..) | Action::Route(_) => {} // There is one shard.
                 Action::Event => while self.broker.poll_event().is_some() {},
                 Action::Close(_) | Action::Abort(_) | Action::Pause(_) | Action::Resume(_) => {}
             }

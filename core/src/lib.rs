@@ -63,6 +63,7 @@
 //!                 assert_eq!(credentials.username, None);
 //!                 broker.admit(id, Grant::unrestricted());
 //!             }
+//!             Action::Move(..) | Action::Route(_) => {} // There is one shard.
 //!             Action::Deliver(_) => {} // There are no clients inside this process.
 //!             Action::Store => {} // Nor is there a store.
 //!             Action::Event => while let Some(_for_the_log) = broker.poll_event() {},
@@ -118,6 +119,7 @@ pub mod connection;
 pub mod map;
 mod message;
 pub mod packet;
+pub mod peer;
 pub mod permission;
 mod retained;
 mod session;
@@ -128,6 +130,7 @@ pub mod topic;
 
 pub use broker::{
     Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, LocalClient,
-    LocalMessage, LocalPublish, OpenLocalError, Password, QueuePolicy, RetainedPolicy,
+    LocalMessage, LocalPublish, Moved, OpenLocalError, Password, QueuePolicy, RetainedPolicy,
     ShareStrategy, Strictness, TooManyConnections,
 };
+pub use peer::{PeerMessage, Place, Resync};

@@ -1,13 +1,21 @@
 //! Shared subscriptions: groups whose members share the messages of a filter.
 
+mod shards;
+
+use alloc::collections::BTreeSet;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
 use crate::broker::ShareStrategy;
-use crate::map::{HashKey, split_mix};
+use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::session::{SessionId, Subscription};
 use crate::topic::{FilterId, FilterTree, SharedFilter};
 
 use alloc::string::String;
 
 use slotmap::SlotMap;
+
+pub(crate) use shards::Candidates;
 
 /// After so many members who are looked at, the best so far will do, however many there are.
 const LOOKS: usize = 64;
@@ -25,6 +33,8 @@ pub(crate) struct Shares {
     /// The groups of each filter.
     matching: FilterTree<GroupId, ()>,
     groups: SlotMap<GroupId, Group>,
+    /// How groups may have members at other shards as well; `None` if there are none.
+    abroad: Option<Abroad>,
     /// The state of the generator for random choices.
     random: u64,
 }
@@ -35,12 +45,39 @@ struct Member {
     group: GroupId,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Group {
     members: FilterId,
     matching: FilterId,
     /// The member whose turn it is, or who is stuck to.
     next: usize,
+    /// How it is written, if there are other shards.
+    name: Option<Arc<str>>,
+    /// What there is of it at other shards, in their order.
+    branches: Vec<Branch>,
+    /// How many of the members here are connected. It is counted if there are other shards, and so
+    /// are these:
+    present: u32,
+    /// whose turn it is among the members of all shards,
+    position: u32,
+    /// and the shard that is stuck to.
+    stuck: Option<u8>,
+}
+
+/// What is known of groups beyond this shard.
+#[derive(Debug)]
+struct Abroad {
+    by_name: KeyedMap<Arc<str>, GroupId>,
+    /// The groups whose members here have changed since peers were told.
+    changed: BTreeSet<Arc<str>>,
+}
+
+/// The members of a group at another shard.
+#[derive(Clone, Copy, Debug)]
+struct Branch {
+    shard: u8,
+    members: u32,
+    present: u32,
 }
 
 /// How able a member is to take a message; the greater, the better.
@@ -64,15 +101,22 @@ pub(crate) enum Choice {
     Member(SessionId, Subscription),
     /// There are members who could have it, and the queues of all of them are full.
     Full,
+    /// None of the members is as able as was asked for.
     Nobody,
 }
 
 impl Shares {
-    pub(crate) fn new(key: HashKey, seed: u64) -> Self {
+    /// No groups yet. `are_several` says whether there are other shards with members of theirs.
+    pub(crate) fn new(key: HashKey, seed: u64, are_several: bool) -> Self {
+        let abroad = are_several.then(|| Abroad {
+            by_name: KeyedMap::new(key),
+            changed: BTreeSet::new(),
+        });
         Self {
             members: FilterTree::new(key),
             matching: FilterTree::new(key),
             groups: SlotMap::with_key(),
+            abroad,
             random: seed,
         }
     }
@@ -91,61 +135,92 @@ impl Shares {
         self.members.find(name)
     }
 
-    pub(crate) fn is_member(&self, members: FilterId, session: SessionId) -> bool {
-        self.members.get(members, session).is_some()
+    /// The subscription of a member.
+    pub(crate) fn get(&self, members: FilterId, session: SessionId) -> Option<&Subscription> {
+        let member = self.members.get(members, session)?;
+        Some(&member.subscription)
+    }
+
+    /// The same, to change it.
+    pub(crate) fn get_mut(
+        &mut self,
+        members: FilterId,
+        session: SessionId,
+    ) -> Option<&mut Subscription> {
+        let member = self.members.get_mut(members, session)?;
+        Some(&mut member.subscription)
+    }
+
+    /// The group written `name`, wherever its members are.
+    fn group(&self, name: &str) -> Option<GroupId> {
+        if let Some(abroad) = &self.abroad {
+            return abroad.by_name.get(name).copied();
+        }
+        let members = self.members.find(name)?;
+        let (_, member) = self.members.subscribers(members).first()?;
+        Some(member.group)
+    }
+
+    /// A group that has no member yet.
+    fn found(&mut self, name: &str, shared: SharedFilter<'_>) -> GroupId {
+        let id = self.groups.insert(Group::default());
+        let matching = self.matching.insert(shared.filter, id, ()).filter;
+        if let Some(group) = self.groups.get_mut(id) {
+            group.matching = matching;
+            if let Some(abroad) = &mut self.abroad {
+                let name = Arc::from(name);
+                group.name = Some(Arc::clone(&name));
+                abroad.by_name.insert(name, id);
+            }
+        }
+        id
     }
 
     /// Lets a session join the group written `name`, which [`parse_shared`](crate::topic::parse_shared)
-    /// took apart, or changes its subscription.
+    /// took apart, or changes its subscription. `is_present` says whether its client is connected.
     pub(crate) fn join(
         &mut self,
         name: &str,
         shared: SharedFilter<'_>,
         session: SessionId,
         subscription: Subscription,
+        is_present: bool,
     ) -> FilterId {
-        let known = self.members.find(name);
-        let known = known.and_then(|members| self.members.subscribers(members).first());
-        let group = match known {
-            Some((_, member)) => member.group,
-            None => {
-                let matching = FilterId::default();
-                let members = FilterId::default();
-                self.groups.insert(Group {
-                    members,
-                    matching,
-                    next: 0,
-                })
-            }
+        let group = match self.group(name) {
+            Some(group) => group,
+            None => self.found(name, shared),
         };
         let member = Member {
             subscription,
             group,
         };
-        let is_new = known.is_none();
-        let members = self.members.insert(name, session, member).filter;
-        if is_new {
-            let matching = self.matching.insert(shared.filter, group, ()).filter;
-            if let Some(group) = self.groups.get_mut(group) {
-                group.members = members;
-                group.matching = matching;
+        let inserted = self.members.insert(name, session, member);
+        if let Some(it) = self.groups.get_mut(group) {
+            it.members = inserted.filter;
+            if inserted.replaced.is_none() {
+                it.present += u32::from(is_present);
+                self.has_changed(group);
             }
         }
-        members
+        inserted.filter
     }
 
-    /// Takes a session out of a group; false if it is no member.
-    pub(crate) fn leave(&mut self, members: FilterId, session: SessionId) -> bool {
+    /// Takes a session out of a group; false if it is no member. `is_present` says whether its client
+    /// is connected.
+    pub(crate) fn leave(
+        &mut self,
+        members: FilterId,
+        session: SessionId,
+        is_present: bool,
+    ) -> bool {
         let Some(member) = self.members.remove(members, session) else {
             return false;
         };
-        let is_empty = self
-            .groups
-            .get(member.group)
-            .is_some_and(|group| self.members.subscribers(group.members).is_empty());
-        if is_empty && let Some(group) = self.groups.remove(member.group) {
-            self.matching.remove(group.matching, member.group);
+        if let Some(group) = self.groups.get_mut(member.group) {
+            group.present = group.present.saturating_sub(u32::from(is_present));
         }
+        self.has_changed(member.group);
+        self.drop_if_empty(member.group);
         true
     }
 
@@ -166,18 +241,28 @@ impl Shares {
     }
 
     /// How a group is written, `$share/` included; empty if it is gone.
-    pub(crate) fn name(&self, group: GroupId) -> String {
+    pub(crate) fn written(&self, group: GroupId) -> String {
         let mut name = String::new();
         if let Some(group) = self.groups.get(group) {
-            self.members.write_filter(group.members, &mut name);
+            match &group.name {
+                Some(written) => name.push_str(written),
+                None => self.members.write_filter(group.members, &mut name),
+            }
         }
         name
     }
 
-    /// The group that is written `name`.
-    pub(crate) fn named(&self, name: &str) -> Option<GroupId> {
-        let members = self.members.subscribers(self.members.find(name)?);
-        members.first().map(|(_, member)| member.group)
+    /// Forgets a group that has no member anywhere.
+    fn drop_if_empty(&mut self, id: GroupId) {
+        let is_empty = self.groups.get(id).is_some_and(|group| {
+            group.branches.is_empty() && self.members.subscribers(group.members).is_empty()
+        });
+        if is_empty && let Some(group) = self.groups.remove(id) {
+            self.matching.remove(group.matching, id);
+            if let (Some(abroad), Some(name)) = (&mut self.abroad, &group.name) {
+                abroad.by_name.remove(name);
+            }
+        }
     }
 
     /// Calls `f` for every group whose filter matches; returns how many places were looked at.
@@ -187,12 +272,14 @@ impl Shares {
         })
     }
 
-    /// Chooses the member who gets the next message. `standing` says how able one is and how much
-    /// it has already. Also returns how many members were looked at.
+    /// Chooses the member who gets the next message, of those here that are at least that able.
+    /// `standing` says how able one is and how much it has already. Also returns how many members
+    /// were looked at.
     pub(crate) fn choose(
         &mut self,
         group: GroupId,
         strategy: ShareStrategy,
+        at_least: Standing,
         mut standing: impl FnMut(SessionId, Subscription) -> (Standing, usize),
     ) -> (Choice, usize) {
         let Some(group) = self.groups.get_mut(group) else {
@@ -235,6 +322,7 @@ impl Shares {
         match best.0 {
             Standing::Unable => return (Choice::Nobody, looked),
             Standing::Full => return (Choice::Full, looked),
+            able if able < at_least => return (Choice::Nobody, looked),
             _ => {}
         }
         group.next = match strategy {
@@ -253,13 +341,13 @@ mod tests {
     use super::*;
     use crate::packet::QoS;
     use crate::topic::parse_shared;
-    use std::vec::Vec;
 
     const SUBSCRIPTION: Subscription = Subscription {
         identifier: 0,
         qos: QoS::AtLeastOnce,
         no_local: false,
         retain_as_published: false,
+        live: true,
     };
 
     struct Group {
@@ -271,7 +359,7 @@ mod tests {
     impl Group {
         fn of(count: usize) -> Self {
             let mut group = Self {
-                shares: Shares::new(HashKey::from_seed(1), 1),
+                shares: Shares::new(HashKey::from_seed(1), 1, false),
                 sessions: SlotMap::with_key(),
                 members: Vec::new(),
             };
@@ -301,7 +389,9 @@ mod tests {
             };
             match self
                 .shares
-                .choose(groups[0], strategy, |id, _| standing(place(id)))
+                .choose(groups[0], strategy, Standing::Absent, |id, _| {
+                    standing(place(id))
+                })
                 .0
             {
                 Choice::Member(id, _) => Some(place(id)),
@@ -312,7 +402,7 @@ mod tests {
 
     fn join(shares: &mut Shares, name: &str, id: SessionId) -> FilterId {
         let shared = parse_shared(name).expect("valid").expect("shared");
-        shares.join(name, shared, id, SUBSCRIPTION)
+        shares.join(name, shared, id, SUBSCRIPTION, true)
     }
 
     #[test]
@@ -380,19 +470,25 @@ mod tests {
                 ShareStrategy::Sticky,
                 ShareStrategy::LeastInFlight,
             ] {
-                let choice = group.shares.choose(id, strategy, |_, _| (standing, 0));
+                let least = Standing::Absent;
+                let shares = &mut group.shares;
+                let choice = shares.choose(id, strategy, least, |_, _| (standing, 0));
                 assert!(matches!(choice.0, Choice::Member(..)), "{strategy:?}");
                 assert!(choice.1 <= LOOKS, "{strategy:?}: {}", choice.1);
             }
         }
         // Only if none of them can have it are the others looked at.
         let last = group.members[count - 1];
-        let choice = group
-            .shares
-            .choose(id, ShareStrategy::Random, |id, _| match id == last {
-                true => (Standing::Absent, 0),
-                false => (Standing::Full, 0),
-            });
+        let choice =
+            group.shares.choose(
+                id,
+                ShareStrategy::Random,
+                Standing::Absent,
+                |id, _| match id == last {
+                    true => (Standing::Absent, 0),
+                    false => (Standing::Full, 0),
+                },
+            );
         assert_eq!(choice.0, Choice::Member(last, SUBSCRIPTION));
     }
 
@@ -412,10 +508,10 @@ mod tests {
         let mut group = Group::of(2);
         let name = group.shares.find("$share/g/a/+").expect("there");
         let (a, b) = (group.members[0], group.members[1]);
-        assert!(group.shares.leave(name, a));
-        assert!(!group.shares.leave(name, a));
+        assert!(group.shares.leave(name, a, true));
+        assert!(!group.shares.leave(name, a, true));
         assert_eq!(group.shares.len(), 1);
-        assert!(group.shares.leave(name, b));
+        assert!(group.shares.leave(name, b, true));
         assert!(group.shares.is_empty());
         assert_eq!(group.shares.for_each_match("a/b", |_| panic!("gone")), 1);
     }

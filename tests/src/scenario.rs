@@ -4,19 +4,22 @@
 //! client sends is there at once, what it is sent is taken at once, unless the client has stopped
 //! reading. Time passes when the scenario says so, and stops at every deadline on the way.
 
+mod shards;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
 use wherry_core::packet::ReasonCode;
 use wherry_core::permission::Grant;
-use wherry_core::time::{Instant, WallClock};
-use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
-
 use wherry_core::store::Batch;
+use wherry_core::time::{Instant, WallClock};
+use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient, Place};
 
 use crate::rows::Rows;
 use crate::wire::{self, Ack, Connack, Publish, Received, Version, first_packet, kind};
+
+use shards::Links;
 
 /// The identifier under which a [`World`]'s clients subscribe and unsubscribe, far from those of
 /// the messages they publish.
@@ -28,6 +31,8 @@ pub struct Client(usize);
 
 #[derive(Debug)]
 struct Socket {
+    /// The shard that has it, and its handle there.
+    shard: usize,
     id: ConnectionId,
     version: Version,
     /// What the client has sent and the broker has not read.
@@ -53,11 +58,16 @@ pub enum Admission {
     Later,
 }
 
-/// A broker with clients.
+/// A broker with clients; or several that are shards of one process.
 #[derive(Debug)]
 pub struct World {
-    /// The broker itself.
+    /// The broker itself; the first of several.
     pub broker: Broker,
+    /// The other shards.
+    pub others: Vec<Broker>,
+    /// The shard at which connections are opened.
+    pub door: usize,
+    links: Links,
     /// What becomes of credentials.
     pub admission: Admission,
     /// All events so far.
@@ -100,6 +110,9 @@ impl World {
     fn of(broker: Broker, config: Config) -> Self {
         Self {
             broker,
+            others: Vec::new(),
+            door: 0,
+            links: Links::default(),
             admission: Admission::Everyone(Grant::unrestricted()),
             events: Vec::new(),
             deliveries: Vec::new(),
@@ -168,7 +181,8 @@ impl World {
         let restored = self.rows.restore(1, |_| 0).remove(0);
         let config = self.config.clone();
         let wall_clock = WallClock::from_unix_millis(1_000_000 + self.now.as_millis());
-        self.broker = Broker::restored(config, 1, self.now, wall_clock, restored);
+        let place = Place::alone(1);
+        self.broker = Broker::restored(config, place, self.now, wall_clock, restored);
         self.settle();
     }
 
@@ -186,11 +200,13 @@ impl World {
             remote: Some(remote),
             local: None,
         };
+        let shard = self.door;
         let id = self
-            .broker
+            .shard_mut(shard)
             .open(origin)
             .expect("there is room for a connection");
         self.sockets.push(Socket {
+            shard,
             id,
             version,
             sent: Vec::new(),
@@ -267,8 +283,8 @@ impl World {
 
     /// Ends the client's side without a word.
     pub fn hang_up(&mut self, client: Client) {
-        self.broker
-            .closed(self.sockets[client.0].id, Closed::EndOfStream);
+        let Socket { shard, id, .. } = self.sockets[client.0];
+        self.shard_mut(shard).closed(id, Closed::EndOfStream);
         self.sockets[client.0].closed = true;
         self.settle();
     }
@@ -287,7 +303,7 @@ impl World {
     /// Lets time pass, deadline by deadline.
     pub fn pass(&mut self, time: Duration) {
         let end = self.now.after(time);
-        while let Some(next) = self.broker.next_deadline().filter(|next| *next <= end) {
+        while let Some(next) = self.next_deadline().filter(|next| *next <= end) {
             self.now = self.now.max(next);
             self.settle();
         }
@@ -295,58 +311,67 @@ impl World {
         self.settle();
     }
 
-    /// Does what the broker wants until it wants nothing more.
-    pub fn settle(&mut self) {
+    fn next_deadline(&self) -> Option<Instant> {
+        let others = self.others.iter().filter_map(Broker::next_deadline);
+        self.broker.next_deadline().into_iter().chain(others).min()
+    }
+
+    fn advance(&mut self) {
         self.broker.advance(self.now);
+        for broker in &mut self.others {
+            broker.advance(self.now);
+        }
+    }
+
+    /// Does what the brokers want until they want nothing more, and nothing is in links that are not
+    /// held.
+    pub fn settle(&mut self) {
+        self.advance();
         loop {
             let mut idle = true;
             for at in 0..self.sockets.len() {
                 let socket = &mut self.sockets[at];
                 if socket.read && !socket.sent.is_empty() && !socket.closed {
                     let bytes = std::mem::take(&mut socket.sent);
-                    self.broker.received(socket.id, &bytes);
-                    let next = self.broker.next_deadline();
+                    let (shard, id) = (socket.shard, socket.id);
+                    self.shard_mut(shard).received(id, &bytes);
+                    let next = self.shard(shard).next_deadline();
                     self.interrupted |= next.is_some_and(|next| next <= self.now);
                     idle = false;
                 }
                 idle &= !self.write(at);
             }
-            while let Some(action) = self.broker.poll_action() {
-                self.act(action);
-                idle = false;
+            for shard in 0..self.shards() {
+                while let Some(action) = self.shard_mut(shard).poll_action() {
+                    self.act(shard, action);
+                    idle = false;
+                }
             }
-            if idle
-                && self
-                    .broker
-                    .next_deadline()
-                    .is_none_or(|next| next > self.now)
-            {
+            idle &= !self.deliver();
+            if idle && self.next_deadline().is_none_or(|next| next > self.now) {
                 return;
             }
-            self.broker.advance(self.now);
+            self.advance();
         }
     }
 
     fn write(&mut self, at: usize) -> bool {
-        let socket = &mut self.sockets[at];
-        let waiting = self.broker.outbox_len(socket.id);
-        if waiting == 0 || socket.appetite == 0 {
+        let Socket { shard, id, .. } = self.sockets[at];
+        let appetite = self.sockets[at].appetite;
+        let waiting = self.shard(shard).outbox_len(id);
+        if waiting == 0 || appetite == 0 {
             return false;
         }
-        let taken = waiting.min(socket.appetite);
-        let bytes: Vec<u8> = self
-            .broker
-            .outbox(socket.id)
-            .flatten()
-            .copied()
-            .take(taken)
-            .collect();
+        let taken = waiting.min(appetite);
+        let broker = self.shard(shard);
+        let bytes: Vec<u8> = broker.outbox(id).flatten().copied().take(taken).collect();
         assert_eq!(bytes.len(), taken, "the outbox holds as much as it says");
+        let socket = &mut self.sockets[at];
         socket.received.extend_from_slice(&bytes);
         if socket.appetite != usize::MAX {
             socket.appetite -= taken;
         }
-        self.broker.sent(socket.id, taken);
+        self.shard_mut(shard).sent(id, taken);
         true
     }
 
@@ -358,8 +383,11 @@ impl World {
         }
     }
 
-    fn act(&mut self, action: Action) {
-        let place = |sockets: &[Socket], id| sockets.iter().position(|socket| socket.id == id);
+    fn act(&mut self, shard: usize, action: Action) {
+        let place = |sockets: &[Socket], id| {
+            let mut all = sockets.iter();
+            all.position(|socket| (socket.shard, socket.id) == (shard, id))
+        };
         match action {
             Action::Send(id) => {
                 if let Some(at) = place(&self.sockets, id) {
@@ -375,8 +403,8 @@ impl World {
                 if let Some(at) = place(&self.sockets, id) {
                     self.write(at);
                     self.sockets[at].closed = true;
-                    if self.broker.outbox_len(id) == 0 {
-                        self.broker.closed(id, Closed::EndOfStream);
+                    if self.shard(shard).outbox_len(id) == 0 {
+                        self.shard_mut(shard).closed(id, Closed::EndOfStream);
                     }
                 }
             }
@@ -388,13 +416,21 @@ impl World {
             }
             Action::Authenticate(id) => {
                 if let Admission::Everyone(grant) = &self.admission {
-                    let credentials = self.broker.credentials(id);
+                    let grant = grant.clone();
+                    let broker = self.shard_mut(shard);
+                    let credentials = broker.credentials(id);
                     match credentials.and_then(|credentials| credentials.method) {
-                        None => self.broker.admit(id, grant.clone()),
-                        Some(_) => self.broker.refuse(id, ReasonCode::BadAuthenticationMethod),
+                        None => broker.admit(id, grant),
+                        Some(_) => broker.refuse(id, ReasonCode::BadAuthenticationMethod),
                     }
                 }
             }
+            Action::Move(id, to) => {
+                if let Some(at) = place(&self.sockets, id) {
+                    self.move_socket(at, usize::from(to));
+                }
+            }
+            Action::Route(peer) => self.route(shard, usize::from(peer)),
             Action::Deliver(client) => self.deliveries.push(client),
             Action::Store => {
                 self.at_store = self.broker.take_batch();
@@ -403,7 +439,7 @@ impl World {
                 }
             }
             Action::Event => {
-                while let Some(event) = self.broker.poll_event() {
+                while let Some(event) = self.shard_mut(shard).poll_event() {
                     self.events.push(event);
                 }
             }
@@ -600,7 +636,8 @@ impl World {
 
     /// How many deliveries were dropped, for whatever reason.
     pub fn dropped(&self) -> u64 {
-        let counters = self.broker.counters().iter();
+        let brokers = std::iter::once(&self.broker).chain(&self.others);
+        let counters = brokers.flat_map(|broker| broker.counters().iter());
         let dropped = counters.filter(|(name, _)| name.starts_with("dropped_"));
         dropped.map(|(_, count)| count).sum()
     }

@@ -159,6 +159,9 @@ pub struct Config {
     pub commit_linger: Duration,
     /// How many bytes may wait for the store before publishers are slowed. Default 64 MiB.
     pub max_uncommitted_bytes: usize,
+    /// How many bytes may be on their way to one other shard. Beyond that, messages of QoS 0 for it are
+    /// dropped, and clients that publish others are slowed. Default 16 MiB.
+    pub link_limit: usize,
     /// How many events may wait to be fetched; those beyond are counted and dropped. Default 4,096.
     pub max_events: usize,
 }
@@ -215,6 +218,7 @@ impl Default for Config {
             outbox_total_limit: 1 << 30,
             commit_linger: Duration::from_millis(2),
             max_uncommitted_bytes: 64 << 20,
+            link_limit: 16 << 20,
             max_events: 4096,
         }
     }

@@ -24,6 +24,10 @@ counters! {
     connections_opened,
     /// Connections refused because there were too many.
     connections_over_limit,
+    /// Connections that went to the shard that owns their client.
+    moved_away,
+    /// Connections that came from the shard at which they were opened.
+    moved_in,
     /// CONNECT packets received.
     connect_received,
     /// Clients admitted.
@@ -68,6 +72,8 @@ counters! {
     dropped_outbox_full,
     /// Deliveries dropped because all outboxes together were full.
     dropped_outbox_total_full,
+    /// Messages of QoS 0 not sent to another shard because too much was on its way there.
+    dropped_link_full,
     /// Deliveries dropped because the client does not take packets that large.
     dropped_too_large,
     /// Deliveries dropped because the receiver may not see the topic.
@@ -162,6 +168,7 @@ impl Counters {
     pub fn dropped_for_want_of_room(&self) -> u64 {
         self.dropped_outbox_full
             + self.dropped_outbox_total_full
+            + self.dropped_link_full
             + self.dropped_absent
             + self.dropped_queue_full
     }

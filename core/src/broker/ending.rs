@@ -138,7 +138,7 @@ impl Broker {
         connection.paused = crate::connection::Paused::default();
         let (client_id, session) = match stage {
             Stage::Closing => return None,
-            Stage::AwaitingConnect => (None, None),
+            Stage::AwaitingConnect | Stage::Moving(_) => (None, None),
             Stage::Authenticating(handshake) => (Some(handshake.client_id), None),
             Stage::Open => {
                 let session = core::mem::take(&mut connection.session);

@@ -49,6 +49,12 @@ impl Broker {
         self.retained.bytes()
     }
 
+    /// How many topics are remembered as cleared, because an older change may still come from another
+    /// shard.
+    pub fn retained_tombstones(&self) -> usize {
+        self.retained.tombstones()
+    }
+
     /// How many bytes wait in all outboxes together.
     pub fn waiting_bytes(&self) -> usize {
         self.out.pool.waiting

@@ -26,9 +26,10 @@ impl Broker {
         &mut self,
         id: ConnectionId,
         header: &FixedHeader,
-        body: &[u8],
+        packet: &[u8],
     ) -> Result<(), Cause> {
         self.out.counters.connect_received += 1;
+        let body = packet.get(header.header_len..).unwrap_or_default();
         let connect = match Connect::decode(header, body) {
             Ok(connect) => connect,
             Err(error) => {
@@ -58,6 +59,12 @@ impl Broker {
             let reason = cause.reason_code().unwrap_or(ReasonCode::UnspecifiedError);
             self.refuse_connect(id, reason, what.as_deref());
             return Err(cause);
+        }
+        // One that has no identifier gets one of this shard.
+        let owner = self.peers.place().shard_of(connect.client_id);
+        if owner != self.peers.place().index() && !connect.client_id.is_empty() {
+            self.move_away(id, owner, packet);
+            return Ok(());
         }
         let handshake = self.handshake(&connect);
         let authentication = connect.properties.authentication_method().map(|method| {
@@ -386,14 +393,16 @@ impl Broker {
         }
     }
 
-    /// An identifier that nobody uses and nobody can guess.
+    /// An identifier of this shard that nobody uses and nobody can guess.
     fn assign_identifier(&mut self) -> Arc<str> {
         loop {
             self.assigned += 1;
             let high = self.identifiers.hash_pair(0, &self.assigned.to_be_bytes());
             let low = self.identifiers.hash_pair(1, &self.assigned.to_be_bytes());
             let identifier = format!("auto-{high:016x}{low:016x}");
-            if self.clients.get(identifier.as_str()).is_none() {
+            if self.peers.place().owns(&identifier)
+                && self.clients.get(identifier.as_str()).is_none()
+            {
                 return identifier.into();
             }
         }

@@ -76,7 +76,7 @@ impl Broker {
     }
 
     /// Parses what was kept of the input, and keeps what is left of it.
-    fn parse_kept(&mut self, id: ConnectionId) {
+    pub(super) fn parse_kept(&mut self, id: ConnectionId) {
         let Some(connection) = self.connections.get_mut(id) else {
             return;
         };
@@ -169,7 +169,7 @@ impl Broker {
         let noted = self.out.journal.noted_bytes;
         let body = &packet[header.header_len..];
         match connection.stage {
-            Stage::AwaitingConnect => self.connect(id, header, body),
+            Stage::AwaitingConnect => self.connect(id, header, packet),
             Stage::Open if header.packet_type == PacketType::Publish => {
                 let publish = Publish::decode(header, body, version, Sender::Client)
                     .map_err(Cause::Protocol)?;
@@ -185,7 +185,7 @@ impl Broker {
                     .map_err(Cause::Protocol)?;
                 self.packet_of_exchange(id, &packet)
             }
-            Stage::Closing => Ok(()),
+            Stage::Moving(_) | Stage::Closing => Ok(()),
         }?;
         self.slow_for_store(id, noted);
         if let Some(connection) = self.connections.get_mut(id)
@@ -354,7 +354,7 @@ fn in_turn(stage: &Stage, packet: PacketType) -> Result<(), ProtocolError> {
         (Stage::AwaitingConnect, _) => Err(FIRST_IS_NOT_CONNECT),
         (Stage::Authenticating(_), PacketType::Auth | PacketType::Disconnect) => Ok(()),
         (Stage::Authenticating(_), _) => Err(NOT_OF_THE_EXCHANGE),
-        (Stage::Open | Stage::Closing, _) => Ok(()),
+        (Stage::Moving(_) | Stage::Open | Stage::Closing, _) => Ok(()),
     }
 }
 

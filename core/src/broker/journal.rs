@@ -21,9 +21,11 @@ use core::time::Duration;
 
 use slotmap::SlotMap;
 
+use super::reply::Asker;
 use crate::connection::ConnectionId;
 use crate::message::Kept;
 use crate::packet::{PacketId, QoS};
+use crate::retained::clock_of;
 use crate::session::{Delivery, PendingId, Row, Rows, Sequence, SessionId};
 use crate::store::Record;
 use crate::time::Instant;
@@ -31,8 +33,8 @@ use crate::time::Instant;
 /// What a row takes beside its bytes, roughly.
 const ROW_BYTES: usize = 64;
 
-/// Whose answer relies on a row: the answer with that number on that connection.
-pub(super) type Waiter = Option<(ConnectionId, u64)>;
+/// Whose answer relies on a row, and its number among those that they wait for.
+pub(super) type Waiter = Option<(Asker, u64)>;
 
 /// A delivery whose row is to be written.
 #[derive(Debug)]
@@ -72,13 +74,15 @@ pub(super) struct Journal {
     /// How many deliveries were noted for it.
     noted: u32,
     /// Answers of whose records one is not needed.
-    pub(super) not_needed: Vec<(ConnectionId, u64)>,
+    pub(super) not_needed: Vec<(Asker, u64)>,
     pub(super) pending: SlotMap<PendingId, Pending>,
     pub(super) sessions: Vec<SessionId>,
     pub(super) subscriptions: Vec<(SessionId, Box<str>)>,
     pub(super) incoming: Vec<(SessionId, PacketId)>,
-    /// Topics.
-    pub(super) retained: Vec<Box<str>>,
+    /// Topics, with the versions of their changes.
+    pub(super) retained: Vec<(Box<str>, u64)>,
+    /// The first change of what is retained in each batch that is not committed.
+    unsure_clocks: VecDeque<(u64, u64)>,
     pub(super) deletions: Vec<Record>,
     /// What waits for batches to be committed, each with its batch: sessions to be served, and
     /// connections whose CONNACK may leave.
@@ -115,6 +119,7 @@ impl Journal {
             subscriptions: Vec::new(),
             incoming: Vec::new(),
             retained: Vec::new(),
+            unsure_clocks: VecDeque::new(),
             deletions: Vec::new(),
             to_serve: VecDeque::new(),
             corked: VecDeque::new(),
@@ -398,9 +403,22 @@ impl Journal {
     }
 
     /// What is retained for a topic has changed.
-    pub(super) fn retained(&mut self, topic: Box<str>, bytes: usize, now: Instant) {
+    pub(super) fn retained(&mut self, topic: Box<str>, version: u64, bytes: usize, now: Instant) {
         self.note(ROW_BYTES + topic.len() + bytes, now);
-        self.retained.push(topic);
+        self.retained.push((topic, version));
+        if self
+            .unsure_clocks
+            .back()
+            .is_none_or(|(batch, _)| *batch != self.open)
+        {
+            let clock = clock_of(version);
+            self.unsure_clocks.push_back((self.open, clock));
+        }
+    }
+
+    /// The clock of the first change of what is retained that is not committed.
+    pub(super) fn unsure_clock(&self) -> Option<u64> {
+        self.unsure_clocks.iter().map(|(_, clock)| *clock).min()
     }
 
     /// Whether a batch should be taken now.
@@ -436,6 +454,13 @@ impl Journal {
         self.taken_bytes = 0;
         self.is_failing = false;
         self.committed = self.committed.max(number);
+        while self
+            .unsure_clocks
+            .front()
+            .is_some_and(|(batch, _)| *batch <= number)
+        {
+            self.unsure_clocks.pop_front();
+        }
     }
 
     /// If answers wait for a batch in which there is nothing left, they have waited enough: its

@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 
 use slotmap::Key;
 
+use super::barrier::Waiting;
 use super::timers::Timed;
 use super::{Broker, Cause};
 use crate::connection::{ConnectionId, NEVER};
@@ -58,6 +59,12 @@ impl Broker {
             self.out.journal.session(id, &mut session.rows, now);
         }
         self.absent += 1;
+        if !session.memberships.is_empty() {
+            self.tell_present(id, false);
+        }
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         // [MQTT-3.1.3-9] of the delay; without one it is due at once ([MQTT-3.1.2-8]).
         if let Some(will) = &session.will {
             session.will_due = Expiry(will.delay).after(now);
@@ -78,6 +85,9 @@ impl Broker {
             session.timer = NEVER; // The one that is set is of no use any more.
             if session.outgoing.in_flight() > 0 {
                 session.outgoing.reconnect();
+            }
+            if !session.memberships.is_empty() {
+                self.tell_present(id, true);
             }
         }
     }
@@ -137,11 +147,14 @@ impl Broker {
             self.absent = self.absent.saturating_sub(1);
         }
         for filter in session.subscriptions.iter() {
-            self.filters.remove(filter, id);
+            self.drop_subscription(filter, id);
+            self.barriers.forget(Waiting::subscriber(id, filter));
         }
         for members in session.memberships.iter() {
-            self.shares.leave(members, id);
+            self.shares.leave(members, id, session.is_present());
+            self.barriers.forget(Waiting::member(id, members));
         }
+        self.groups_have_changed();
         if let Some(will) = &session.will {
             self.publish_will(id, will, &session.grant);
         }

@@ -78,6 +78,9 @@ pub enum OpenLocalError {
     /// The identifier is empty, longer than the configuration allows, or no string of MQTT.
     #[error("the client identifier is not valid")]
     IdentifierNotValid,
+    /// The identifier belongs to the shard of this number, which is another one.
+    #[error("the client identifier belongs to shard {0}")]
+    OfAnotherShard(u8),
     /// Another client, local or not, has a session under this identifier.
     #[error("the client identifier is in use")]
     IdentifierInUse,
@@ -149,6 +152,9 @@ impl Broker {
         let longest = self.config.max_client_id_len;
         if client_id.is_empty() || client_id.len() > longest || !is_string(client_id) {
             return Err(OpenLocalError::IdentifierNotValid);
+        }
+        if !self.peers.place().owns(client_id) {
+            return Err(OpenLocalError::OfAnotherShard(self.shard_of(client_id)));
         }
         if self.session_named(client_id).is_some() {
             return Err(OpenLocalError::IdentifierInUse);

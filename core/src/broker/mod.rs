@@ -5,25 +5,38 @@
 //! AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
 //! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `reply` (answers
 //! that wait until they are true), `journal`, `store` and `restore` (what is written, when, and read
-//! again), `subscribe`,
-//! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process), `sys`
-//! (what the broker publishes itself), `gauges` (how much there is of everything).
+//! again), `subscribe`, `groups` (a message to one member of a shared subscription), `lifetime` (of
+//! sessions), `ending` (of connections), `local` (clients inside the process), `sys` (what the broker
+//! publishes itself), `gauges` (how much there is of everything).
+//!
+//! Where there are several shards, these come in: `moving` (connections to the shard that owns their
+//! client), `peers` (the links), `interests` (who has subscribers for what), `forward` (a message to
+//! peers), `arrival` (what comes from them), `tickets` (publishers that wait for peers), `barrier`
+//! (subscriptions that wait until all shards know), `changes` (of what is retained).
 
 mod action;
+mod arrival;
 mod authentication;
+mod barrier;
+mod changes;
 mod config;
 mod counters;
 mod deliver;
 mod ending;
 mod event;
 mod exchange;
+mod forward;
 mod gauges;
+mod groups;
 mod handshake;
 mod input;
+mod interests;
 mod journal;
 mod lifetime;
 mod local;
+mod moving;
 mod outlet;
+mod peers;
 mod publish;
 mod reply;
 mod restore;
@@ -33,6 +46,7 @@ mod serve;
 mod store;
 mod subscribe;
 mod sys;
+mod tickets;
 mod timers;
 
 use alloc::collections::VecDeque;
@@ -45,6 +59,7 @@ use slotmap::SlotMap;
 use crate::connection::{Connection, ConnectionId, NEVER, Origin, Overdue, Paused, Stage};
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
+use crate::peer::{Peers, Place};
 use crate::retained::RetainedMessages;
 use crate::session::{Delivery, Session, SessionId, Subscription};
 use crate::share::Shares;
@@ -55,14 +70,17 @@ pub use action::Action;
 pub use config::{Config, QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 pub use counters::Counters;
 pub use event::{Cause, Event, EventKind};
+pub use moving::Moved;
 pub(crate) use reply::{Reliance, Replies};
 
 pub use local::{LocalClient, LocalMessage, LocalPublish, OpenLocalError};
 
+use barrier::Barriers;
 use outlet::Outlet;
 use reply::Progress;
 use route::Scratch;
 use sys::Sys;
+use tickets::Tickets;
 use timers::{Timed, Timers};
 
 /// How often memory that is no longer needed is given back.
@@ -141,6 +159,9 @@ pub struct TooManyConnections;
 #[derive(Debug)]
 pub struct Broker {
     config: Config,
+    peers: Peers,
+    tickets: Tickets,
+    barriers: Barriers,
     now: Instant,
     epoch: Epoch,
     connections: SlotMap<ConnectionId, Connection>,
@@ -184,7 +205,12 @@ impl Broker {
     /// A broker without connections. `seed` is all the randomness that it has: two brokers with the
     /// same seed and the same inputs do the same. `wall_clock` is the time of day at `now`.
     pub fn new(config: Config, seed: u64, now: Instant, wall_clock: WallClock) -> Self {
-        let mut seed = seed;
+        Self::in_place(config, Place::alone(seed), now, wall_clock)
+    }
+
+    /// A broker that is one of several shards. All are told the same time.
+    pub fn in_place(config: Config, place: Place, now: Instant, wall_clock: WallClock) -> Self {
+        let mut seed = place.own_seed();
         let shuffle = split_mix(&mut seed);
         let mut key = || HashKey::from_seed(split_mix(&mut seed));
         Self {
@@ -194,16 +220,16 @@ impl Broker {
             sessions: SlotMap::with_key(),
             clients: KeyedMap::new(key()),
             filters: FilterTree::new(key()),
-            shares: Shares::new(key(), shuffle),
+            shares: Shares::new(key(), shuffle, place.count() > 1),
             absent: 0,
-            retained: RetainedMessages::new(key()),
+            retained: RetainedMessages::new(key(), &place),
             serving: VecDeque::new(),
             left_over: VecDeque::new(),
             yielded: VecDeque::new(),
             work: 0,
             timers: Timers::default(),
             shrink_at: None,
-            sys: Sys::new(config.sys_interval, now),
+            sys: Sys::new(config.sys_interval.filter(|_| place.index() == 0), now),
             out: Outlet::new(config.max_events, now),
             progress: Progress::default(),
             scratch: Scratch::default(),
@@ -214,6 +240,9 @@ impl Broker {
             assigned: 0,
             stopping: false,
             store_raised: false,
+            peers: Peers::new(place, place.key(), config.link_limit),
+            tickets: Tickets::default(),
+            barriers: Barriers::default(),
             config,
         }
     }
@@ -235,6 +264,7 @@ impl Broker {
         }
         self.out.counters.retained_expired += self.retained.expire(self.now);
         self.note_retained(0);
+        self.heed_tombstones();
         self.tell_of_itself();
         self.pass_on_left_over();
         self.continue_serving();
@@ -308,11 +338,13 @@ impl Broker {
         if let Some(action) = self.out.actions.pop_front() {
             return Some(action);
         }
-        if !self.out.journal.is_on() {
-            return None;
+        if self.out.journal.is_on() {
+            self.settle_journal();
+            if let Some(action) = self.out.actions.pop_front() {
+                return Some(action);
+            }
         }
-        self.settle_journal();
-        self.out.actions.pop_front()
+        self.peers.next_raised().map(Action::Route)
     }
 
     /// The next event, if there is one.
@@ -408,6 +440,7 @@ impl Broker {
     pub fn configure(&mut self, config: Config) {
         self.out.max_events = config.max_events;
         let before = core::mem::replace(&mut self.config, config);
+        self.peers.set_limit(self.config.link_limit);
         if before.sys_interval != self.config.sys_interval {
             self.reconfigure_sys(before.sys_interval);
         }

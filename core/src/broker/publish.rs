@@ -118,6 +118,9 @@ impl Broker {
             if let Some(reason) = routed.refusal {
                 self.tell_refused(id, message.topic, reason);
             }
+            if !self.peers.overfull.is_empty() {
+                self.slow_down(id);
+            }
             return Ok(());
         };
         if !publish.dup
@@ -182,8 +185,14 @@ impl Broker {
                 connection.unreleased = connection.unreleased.saturating_add(1);
             }
         }
+        if routed.ticket > 0 {
+            self.await_peers(id, version, (packet_id, publish.qos), routed);
+        }
         self.acknowledge(id, packet_id, publish.qos, routed);
         self.route_to_publisher(from, message);
+        if !self.peers.overfull.is_empty() {
+            self.slow_down(id);
+        }
         Ok(())
     }
 
@@ -218,7 +227,7 @@ impl Broker {
         if records > 0 {
             relies.batch = self.out.journal.open();
         }
-        self.reply_with_records(id, relies, without_records, records, answer);
+        self.reply_with_records(id.into(), relies, without_records, records, answer);
     }
 
     /// What is noted for the store from now on is for the next answer to this client.
@@ -226,7 +235,7 @@ impl Broker {
         if self.out.journal.is_on()
             && let Some(connection) = self.connections.get(id)
         {
-            let waiter = Some((id, connection.next_reply()));
+            let waiter = Some((id.into(), connection.next_reply()));
             self.out.journal.begin(waiter);
         }
     }
@@ -268,8 +277,11 @@ impl Broker {
                 session.relies.batch = self.out.journal.await_open();
             }
             if !is_retained {
-                self.route_to_others(from, after, message);
-                return Routed::refused(ReasonCode::QuotaExceeded);
+                let routed = self.route_to_others(from, after, message);
+                return Routed {
+                    ticket: routed.ticket,
+                    ..Routed::refused(ReasonCode::QuotaExceeded)
+                };
             }
         }
         self.route_to_others(from, after, message)
@@ -310,8 +322,9 @@ impl Broker {
     fn retain(&mut self, message: &Message<'_>, properties: &[u8], expiry: Option<u32>) -> bool {
         self.out.retained_change = 0;
         if message.payload.is_empty() {
-            self.retained.clear(message.topic);
+            self.peers.change = self.retained.clear(message.topic);
             self.note_retained(0);
+            self.heed_tombstones();
             return true;
         }
         let expires = expiry.map(|seconds| self.now.after(Duration::from_secs(u64::from(seconds))));
@@ -328,6 +341,11 @@ impl Broker {
         counters.retained_expired += outcome.expired;
         counters.retained_dropped += outcome.dropped;
         counters.retained_over_limit += u64::from(outcome.refused);
+        self.peers.change = outcome.change;
+        for (topic, version) in outcome.gone {
+            self.tell_cleared(&topic, version);
+        }
+        self.heed_tombstones();
         !outcome.refused
     }
 

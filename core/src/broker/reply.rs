@@ -4,6 +4,7 @@
 //! batches of the store that are to be committed and on peers that are to say what became of a
 //! message; only then is it sent. The answers to one client leave in the order of its packets
 //! ([MQTT-4.6.0-2], [MQTT-4.6.0-3]), so one that waits delays those behind it; nothing else waits.
+//! What a peer asks is answered the same way, but an answer to a peer never relies on another peer.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -15,6 +16,7 @@ use crate::connection::{Connection, ConnectionId};
 use crate::packet::{
     Ack, Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode, SubAck, UnsubAck,
 };
+use crate::peer::{Exception, Link};
 
 /// What an answer relies on: everything up to these numbers, of which 0 is nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +41,21 @@ impl Reliance {
             batch: self.batch.max(other.batch),
             ticket: self.ticket.max(other.ticket),
         }
+    }
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A client, on this connection.
+    Client(ConnectionId),
+    /// The shard of this number.
+    Peer(u8),
+}
+
+impl From<ConnectionId> for Asker {
+    fn from(id: ConnectionId) -> Self {
+        Self::Client(id)
     }
 }
 
@@ -79,9 +96,11 @@ pub(super) enum Answer {
         packet_id: PacketId,
         reasons: Box<[u8]>,
     },
+    /// What became of a message that a peer has sent under this number.
+    Stored { number: u64, outcome: Routed },
 }
 
-/// The answers that one client waits for, oldest first.
+/// The answers that one client or peer waits for, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Replies {
     waiting: VecDeque<Reply>,
@@ -98,6 +117,11 @@ impl Replies {
     pub(super) fn get_mut(&mut self, number: u64) -> Option<&mut Reply> {
         let place = number.checked_sub(self.first)?;
         self.waiting.get_mut(usize::try_from(place).ok()?)
+    }
+
+    /// All of them, oldest first.
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Reply> {
+        self.waiting.iter_mut()
     }
 
     fn pop(&mut self) -> Option<Reply> {
@@ -117,8 +141,8 @@ pub(super) struct Progress {
     committed: u64,
     /// All tickets up to this one are settled.
     settled: u64,
-    by_batch: BTreeMap<u64, Vec<ConnectionId>>,
-    by_ticket: BTreeMap<u64, Vec<ConnectionId>>,
+    by_batch: BTreeMap<u64, Vec<Asker>>,
+    by_ticket: BTreeMap<u64, Vec<Asker>>,
 }
 
 impl Progress {
@@ -127,22 +151,17 @@ impl Progress {
         relies.batch <= self.committed && relies.ticket <= self.settled
     }
 
-    /// Whether this batch is committed.
-    pub(super) fn is_committed(&self, batch: u64) -> bool {
-        batch <= self.committed
-    }
-
-    /// Puts a connection down for what its first answer waits for.
-    fn enlist(&mut self, id: ConnectionId, relies: Reliance) {
+    /// Puts somebody down for what their first answer waits for.
+    fn enlist(&mut self, asker: Asker, relies: Reliance) {
         if relies.batch > self.committed {
-            self.by_batch.entry(relies.batch).or_default().push(id);
+            self.by_batch.entry(relies.batch).or_default().push(asker);
         } else {
-            self.by_ticket.entry(relies.ticket).or_default().push(id);
+            self.by_ticket.entry(relies.ticket).or_default().push(asker);
         }
     }
 
     /// Those that waited for no more than what is there now.
-    fn due(&mut self) -> Option<Vec<ConnectionId>> {
+    fn due(&mut self) -> Option<Vec<Asker>> {
         let batch = self.by_batch.first_entry();
         if let Some(entry) = batch.filter(|entry| *entry.key() <= self.committed) {
             return Some(entry.remove());
@@ -161,34 +180,58 @@ impl Broker {
         let relies = self
             .session_of(id)
             .map_or(Reliance::NOTHING, |it| it.relies);
-        self.reply_with_records(id, relies, relies, 0, answer);
+        self.reply_with_records(id.into(), relies, relies, 0, answer);
+    }
+
+    /// Answers a peer for a message that has a number, now or as soon as that is true.
+    pub(super) fn reply_to_peer(&mut self, peer: u8, number: u64, outcome: Routed) {
+        let records = self.out.journal.end();
+        let link = self.peers.link(peer);
+        let without_records = link.map_or(Reliance::NOTHING, |it| it.relies);
+        let mut relies = without_records;
+        if records > 0 {
+            relies.batch = self.out.journal.open();
+        }
+        let answer = Answer::Stored { number, outcome };
+        let peer = Asker::Peer(peer);
+        self.reply_with_records(peer, relies, without_records, records, answer);
+    }
+
+    /// Where the answers are that somebody waits for; `None` if they are gone.
+    fn replies_of(&mut self, asker: Asker) -> Option<&mut Option<Box<Replies>>> {
+        Some(match asker {
+            Asker::Client(id) => &mut self.connections.get_mut(id)?.replies,
+            Asker::Peer(peer) => &mut self.peers.link_mut(peer)?.replies,
+        })
     }
 
     /// The same, for an answer that may turn out to rely on less.
     pub(super) fn reply_with_records(
         &mut self,
-        id: ConnectionId,
+        asker: Asker,
         relies: Reliance,
         without_records: Reliance,
         records: u32,
         answer: Answer,
     ) {
-        let Some(connection) = self.connections.get_mut(id) else {
+        let is_true = self.progress.has(relies);
+        let Some(replies) = self.replies_of(asker) else {
             return;
         };
-        if connection.replies.is_none() && self.progress.has(relies) {
-            return self.say(id, answer);
+        if replies.is_none() && is_true {
+            return self.say(asker, answer);
         }
-        let replies = connection.replies.get_or_insert_default();
-        if replies.waiting.is_empty() {
-            self.progress.enlist(id, relies);
-        }
+        let replies = replies.get_or_insert_default();
+        let is_first = replies.waiting.is_empty();
         replies.waiting.push_back(Reply {
             answer,
             relies,
             records,
             without_records,
         });
+        if is_first {
+            self.progress.enlist(asker, relies);
+        }
     }
 
     /// All batches up to this one are committed.
@@ -205,36 +248,35 @@ impl Broker {
 
     fn send_replies_due(&mut self) {
         while let Some(due) = self.progress.due() {
-            for id in due {
-                self.send_replies(id);
+            for asker in due {
+                self.send_replies(asker);
             }
         }
     }
 
-    /// Sends what a client waits for, as far as it is true by now.
-    pub(super) fn send_replies(&mut self, id: ConnectionId) {
-        while let Some(connection) = self.connections.get_mut(id)
-            && let Some(replies) = &mut connection.replies
+    /// Sends what somebody waits for, as far as it is true by now.
+    pub(super) fn send_replies(&mut self, asker: Asker) {
+        while let Some(waiting) = self.replies_of(asker)
+            && let Some(replies) = waiting
         {
             let Some(first) = replies.waiting.front() else {
-                connection.replies = None;
+                *waiting = None;
                 return;
             };
-            if !self.progress.has(first.relies) {
-                return self.progress.enlist(id, first.relies);
+            let relies = first.relies;
+            if !self.progress.has(relies) {
+                return self.progress.enlist(asker, relies);
             }
-            if let Some(reply) = replies.pop() {
-                self.say(id, reply.answer);
+            let next = self.replies_of(asker).and_then(|it| it.as_mut()?.pop());
+            if let Some(reply) = next {
+                self.say(asker, reply.answer);
             }
         }
     }
 
     /// One more record of an answer's message is not needed after all.
-    pub(super) fn record_not_needed(&mut self, id: ConnectionId, number: u64) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        let Some(replies) = &mut connection.replies else {
+    pub(super) fn record_not_needed(&mut self, asker: Asker, number: u64) {
+        let Some(Some(replies)) = self.replies_of(asker) else {
             return;
         };
         let Some(reply) = replies.get_mut(number) else {
@@ -246,12 +288,22 @@ impl Broker {
         }
         reply.relies = reply.without_records;
         if number == replies.first {
-            self.send_replies(id);
+            self.send_replies(asker);
         }
     }
 
     /// Sends an answer. What it says is true.
-    fn say(&mut self, id: ConnectionId, answer: Answer) {
+    fn say(&mut self, asker: Asker, answer: Answer) {
+        match (asker, answer) {
+            (Asker::Client(id), answer) => self.say_to_client(id, answer),
+            (Asker::Peer(peer), Answer::Stored { number, outcome }) => {
+                self.say_stored(peer, number, outcome);
+            }
+            (Asker::Peer(_), _) => {} // No peer waits for what clients wait for.
+        }
+    }
+
+    fn say_to_client(&mut self, id: ConnectionId, answer: Answer) {
         match answer {
             Answer::Published {
                 packet_id,
@@ -292,6 +344,20 @@ impl Broker {
                 };
                 self.send(id, &Packet::UnsubAck(unsuback));
             }
+            Answer::Stored { .. } => {} // That is for peers.
+        }
+    }
+
+    /// Tells a peer, with the next messages for it, what became of one of its own.
+    fn say_stored(&mut self, peer: u8, number: u64, outcome: Routed) {
+        let exception = (outcome.matched == 0 || outcome.refused > 0).then(|| Exception {
+            number,
+            matched: u32::try_from(outcome.matched).unwrap_or(u32::MAX),
+            refused: u32::try_from(outcome.refused).unwrap_or(u32::MAX),
+        });
+        if let Some(link) = self.peers.link_mut(peer) {
+            link.say_stored(number, exception);
+            self.peers.raise(peer);
         }
     }
 
@@ -328,6 +394,13 @@ pub(super) fn reason_as_told(version: ProtocolVersion, reason: ReasonCode) -> Re
 }
 
 impl Connection {
+    /// The number of the next answer that has to wait.
+    pub(super) fn next_reply(&self) -> u64 {
+        self.replies.as_ref().map_or(0, |replies| replies.next())
+    }
+}
+
+impl Link {
     /// The number of the next answer that has to wait.
     pub(super) fn next_reply(&self) -> u64 {
         self.replies.as_ref().map_or(0, |replies| replies.next())

@@ -11,8 +11,10 @@ use alloc::vec::Vec;
 use super::journal::Journal;
 use super::{Broker, Config};
 use crate::connection::NEVER;
+use crate::map::HashKey;
 use crate::message::{Kept, Message};
 use crate::packet::PacketId;
+use crate::peer::Place;
 use crate::permission::{Effect, Grant};
 use crate::session::{
     Delivery, Expiry, Identifiers, InFlight, Phase, Row, Rows, Session, SessionId, Subscription,
@@ -31,26 +33,28 @@ type Messages = BTreeMap<u64, Arc<Kept>>;
 
 impl Broker {
     /// A broker with a store, of which `restored` is this shard's part; nothing of it counts towards
-    /// the limits of `config`. `seed`, `now` and `wall_clock` are as in [`Broker::new`].
+    /// the limits of `config`. `place`, `now` and `wall_clock` are as in [`Broker::in_place`].
     pub fn restored(
         config: Config,
-        seed: u64,
+        place: Place,
         now: Instant,
         wall_clock: WallClock,
         restored: Restored,
     ) -> Self {
-        let mut broker = Self::new(config, seed, now, wall_clock);
+        let mut broker = Self::in_place(config, place, now, wall_clock);
         broker.out.journal = Journal::new(
             restored.next_place.max(1),
             restored.next_message.max(1),
             restored.step.max(1),
         );
+        let key = HashKey::from_seed(place.own_seed());
+        broker.retained.begin_store(&place, key, restored.version);
         for it in restored.retained.iter() {
             let message = message(&it.message);
             let expires = it.message.expires.map(|at| broker.epoch.at_unix(at));
-            broker.retained.restore(&message, expires.unwrap_or(NEVER));
+            let expires = expires.unwrap_or(NEVER);
+            broker.retained.restore(&message, expires, it.version);
         }
-        broker.retained.begin_store(restored.version);
         let mut messages = Messages::new();
         for (number, stored) in &restored.messages {
             messages.insert(*number, broker.restore_message(*number, stored));
@@ -126,6 +130,7 @@ impl Broker {
             qos: stored.qos,
             no_local: stored.no_local,
             retain_as_published: stored.retain_as_published,
+            live: true,
         };
         let bytes = topic::counted_bytes(name);
         let Some(session) = self.sessions.get_mut(id) else {
@@ -133,7 +138,7 @@ impl Broker {
         };
         match topic::parse_shared(name) {
             Ok(Some(shared)) => {
-                let members = self.shares.join(name, shared, id, subscription);
+                let members = self.shares.join(name, shared, id, subscription, false);
                 session.memberships.insert(members, bytes);
             }
             Ok(None) => {

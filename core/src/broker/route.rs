@@ -1,23 +1,20 @@
 //! From a message to its receivers: into their outboxes, or into the queues of their sessions.
 
-use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use slotmap::SlotMap;
+use slotmap::{Key, SlotMap};
 
 use super::Broker;
 use super::config::QueuePolicy;
 use super::deliver::{Post, Put};
 use super::outlet::Outlet;
-use super::room::{has_room, make_room, standing};
+use super::room::{has_room, make_room};
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
 use crate::session::{Delivery, Identifiers, Row, Session, SessionId, Subscription};
-use crate::share::{Choice, GroupId, Standing};
-
-/// How many steps the messages of sessions that have ended may take to go to others in one go.
-const PASS_ON_BUDGET: usize = 16 * 1024;
+use crate::share::GroupId;
+use crate::topic::FilterTree;
 
 /// How many messages may get packet identifiers because another one comes.
 const STAGED_AT_ONCE: usize = 16;
@@ -25,13 +22,19 @@ const STAGED_AT_ONCE: usize = 16;
 /// Working memory of routing, kept so that a message allocates nothing.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
-    encoded: Vec<u8>,
-    targets: Vec<Target>,
-    /// Subscription identifiers beyond the first of a target, with the target's place.
-    identifiers: Vec<(u32, u32)>,
+    pub(super) encoded: Vec<u8>,
+    pub(super) matches: Matches,
     groups: Vec<GroupId>,
     /// What the publisher itself is to get of its message, once it has its acknowledgement.
     own: Vec<Own>,
+}
+
+/// Working memory of a message that matches several filters.
+#[derive(Debug, Default)]
+pub(super) struct Matches {
+    targets: Vec<Target>,
+    /// Subscription identifiers beyond the first of a target, with the target's place.
+    identifiers: Vec<(u32, u32)>,
     /// Counts messages that matched several filters.
     merges: u64,
 }
@@ -51,7 +54,7 @@ struct Target {
 
 /// A way by which a message comes back to its publisher.
 #[derive(Debug)]
-struct Own {
+pub(super) struct Own {
     subscription: Subscription,
     /// Subscription identifiers beyond the first, each with a number of no meaning here.
     more: Vec<(u32, u32)>,
@@ -67,9 +70,18 @@ pub(super) struct Routed {
     pub(super) refused: usize,
     /// Why it went nowhere at all, or was not retained.
     pub(super) refusal: Option<ReasonCode>,
+    /// The ticket under which peers say more of it; 0 is none.
+    pub(super) ticket: u64,
 }
 
 impl Routed {
+    /// What became of it here and there, together.
+    pub(super) fn add(&mut self, other: Self) {
+        self.matched += other.matched;
+        self.refused += other.refused;
+        self.refusal = self.refusal.or(other.refusal);
+    }
+
     /// It was taken, and not by nobody.
     pub(super) fn taken() -> Self {
         Self {
@@ -106,8 +118,9 @@ impl Broker {
         self.route_to_others(from, SessionId::default(), message)
     }
 
-    /// Hands a message to all who subscribed to its topic, but for the session `after`, which gets it
-    /// by [`Broker::route_to_publisher`] afterwards.
+    /// Hands a message to all who subscribed to its topic, here and at peers, but for the session
+    /// `after`: it waits for an acknowledgement, and gets the message by
+    /// [`Broker::route_to_publisher`] afterwards.
     pub(super) fn route_to_others(
         &mut self,
         from: SessionId,
@@ -123,38 +136,17 @@ impl Broker {
             config,
             scratch,
             work,
+            peers,
+            tickets,
             ..
         } = self;
         let Scratch {
             encoded,
-            targets,
-            identifiers,
+            matches,
             groups,
             own,
-            merges,
         } = scratch;
         own.clear();
-        let mut own_filters = 0;
-        let mut only: Option<&[(SessionId, Subscription)]> = None;
-        let mut several = false;
-        *work += filters.for_each_match(message.topic, |_, subscribers| {
-            if let Some(first) = only.take() {
-                several = true;
-                *merges += 1;
-                targets.clear();
-                identifiers.clear();
-                own_filters += merge(sessions, targets, identifiers, *merges, first, from);
-            }
-            if several {
-                own_filters += merge(sessions, targets, identifiers, *merges, subscribers, from);
-            } else {
-                only = Some(subscribers);
-            }
-        });
-        groups.clear();
-        if !shares.is_empty() {
-            *work += shares.for_each_match(message.topic, |group| groups.push(group));
-        }
         let mut routing = Routing {
             message,
             encoder: Encoder::new(message, encoded),
@@ -169,38 +161,20 @@ impl Broker {
             own: Some(own),
             routed: Routed::default(),
         };
-        if several {
-            identifiers.sort_unstable();
-            let mut rest = identifiers.as_slice();
-            for (place, target) in (0u32..).zip(targets.iter()) {
-                let mine = rest.iter().take_while(|(of, _)| *of == place).count();
-                let (more, others) = rest.split_at(mine);
-                rest = others;
-                routing.hand_to(
-                    target.session,
-                    target.subscription,
-                    more,
-                    GroupId::default(),
-                );
-            }
-        } else {
-            for &(session, subscription) in only.unwrap_or_default() {
-                // [MQTT-3.8.3-3]
-                if subscription.no_local && session == from {
-                    own_filters += 1;
-                } else {
-                    routing.hand_to(session, subscription, &[], GroupId::default());
-                }
-            }
+        *work += routing.hand_to_subscribers(filters, matches, from);
+        groups.clear();
+        if !shares.is_empty() {
+            *work += shares.for_each_match(message.topic, |group| groups.push(group));
         }
         for group in groups.iter() {
-            *work += routing.hand_to_group(shares, *group);
+            *work += routing.hand_to_group(shares, *group, peers);
         }
-        let mut routed = routing.finish();
-        // Its publisher has subscribed, and does not want it.
-        routed.matched += own_filters;
+        if peers.are_there() {
+            *work += routing.forward(peers, tickets, !after.is_null());
+        }
+        let routed = routing.finish();
         *work += routed.matched;
-        if routed.matched == 0 {
+        if routed.matched == 0 && routed.ticket == 0 {
             out.counters.publish_without_subscriber += 1;
         }
         routed
@@ -232,64 +206,6 @@ impl Broker {
         routing.finish();
         self.scratch.own = own;
     }
-
-    /// Hands on what members of shared subscriptions had whose sessions have ended, as much of it as
-    /// one turn may take.
-    pub(super) fn pass_on_left_over(&mut self) {
-        let end = self.work.saturating_add(PASS_ON_BUDGET);
-        while self.work < end
-            && let Some(delivery) = self.left_over.pop_front()
-        {
-            self.work += 1;
-            self.pass_on(delivery);
-        }
-        if self.left_over.is_empty() {
-            self.left_over = VecDeque::new();
-        }
-    }
-
-    /// Hands a message of a member of a shared subscription whose session has ended to another one
-    /// ([MQTT-4.8.2-5] and the text before it).
-    fn pass_on(&mut self, delivery: Delivery) {
-        // [MQTT-3.3.2-5]
-        if delivery.message.is_expired(self.now) {
-            self.out.counters.dropped_expired += 1;
-            return self.out.release_orphan(delivery);
-        }
-        let group = delivery.group;
-        let kept = Arc::clone(&delivery.message);
-        let Self {
-            shares,
-            sessions,
-            connections,
-            out,
-            config,
-            scratch,
-            work,
-            ..
-        } = self;
-        let message = kept.message(out.now);
-        let mut routing = Routing {
-            message: &message,
-            encoder: Encoder::new(&message, &mut scratch.encoded),
-            kept: Some(Arc::clone(&kept)),
-            sessions,
-            post: Post {
-                connections,
-                out,
-                config,
-            },
-            after: SessionId::default(),
-            own: None,
-            routed: Routed::default(),
-        };
-        *work += routing.hand_to_group(shares, group);
-        if routing.finish().matched == 0 {
-            out.counters.dropped_session_ended += 1;
-        }
-        out.release_kept(kept);
-        out.release_orphan(delivery);
-    }
 }
 
 /// Adds the subscribers of one filter to the targets, each session once: with the highest QoS
@@ -297,14 +213,20 @@ impl Broker {
 /// want what they publish themselves.
 fn merge(
     sessions: &mut SlotMap<SessionId, Session>,
-    targets: &mut Vec<Target>,
-    identifiers: &mut Vec<(u32, u32)>,
-    number: u64,
+    matches: &mut Matches,
     subscribers: &[(SessionId, Subscription)],
     from: SessionId,
 ) -> usize {
+    let Matches {
+        targets,
+        identifiers,
+        merges: number,
+    } = matches;
     let mut not_local = 0;
     for &(id, subscription) in subscribers {
+        if !subscription.live {
+            continue;
+        }
         // [MQTT-3.8.3-3]
         if subscription.no_local && id == from {
             not_local += 1;
@@ -313,8 +235,8 @@ fn merge(
         let Some(session) = sessions.get_mut(id) else {
             continue;
         };
-        if session.merged.0 != number {
-            session.merged = (number, u32::try_from(targets.len()).unwrap_or(u32::MAX));
+        if session.merged.0 != *number {
+            session.merged = (*number, u32::try_from(targets.len()).unwrap_or(u32::MAX));
             targets.push(Target {
                 session: id,
                 subscription,
@@ -337,22 +259,74 @@ fn merge(
 }
 
 /// One message on its way to several receivers.
-struct Routing<'m, 'b> {
-    message: &'m Message<'m>,
-    encoder: Encoder<'m, 'b>,
+pub(super) struct Routing<'m, 'b> {
+    pub(super) message: &'m Message<'m>,
+    pub(super) encoder: Encoder<'m, 'b>,
     /// The message, once somebody has to hold it.
-    kept: Option<Arc<Kept>>,
-    sessions: &'b mut SlotMap<SessionId, Session>,
-    post: Post<'b>,
+    pub(super) kept: Option<Arc<Kept>>,
+    pub(super) sessions: &'b mut SlotMap<SessionId, Session>,
+    pub(super) post: Post<'b>,
     /// The session that gets the message later, and what it gets then.
-    after: SessionId,
-    own: Option<&'b mut Vec<Own>>,
-    routed: Routed,
+    pub(super) after: SessionId,
+    pub(super) own: Option<&'b mut Vec<Own>>,
+    pub(super) routed: Routed,
 }
 
 impl Routing<'_, '_> {
+    /// Hands the message to all here who have subscribed by themselves; returns how many places were
+    /// looked at.
     #[inline]
-    fn hand_to(
+    pub(super) fn hand_to_subscribers(
+        &mut self,
+        filters: &FilterTree<SessionId, Subscription>,
+        matches: &mut Matches,
+        from: SessionId,
+    ) -> usize {
+        let sessions = &mut *self.sessions;
+        let mut own_filters = 0;
+        let mut only: Option<&[(SessionId, Subscription)]> = None;
+        let mut several = false;
+        let visited = filters.for_each_match(self.message.topic, |_, subscribers| {
+            if let Some(first) = only.take() {
+                several = true;
+                matches.merges += 1;
+                matches.targets.clear();
+                matches.identifiers.clear();
+                own_filters += merge(sessions, matches, first, from);
+            }
+            if several {
+                own_filters += merge(sessions, matches, subscribers, from);
+            } else {
+                only = Some(subscribers);
+            }
+        });
+        if several {
+            matches.identifiers.sort_unstable();
+            let mut rest = matches.identifiers.as_slice();
+            for (place, target) in (0u32..).zip(matches.targets.iter()) {
+                let mine = rest.iter().take_while(|(of, _)| *of == place).count();
+                let (more, others) = rest.split_at(mine);
+                rest = others;
+                let subscription = target.subscription;
+                self.hand_to(target.session, subscription, more, GroupId::default());
+            }
+        } else {
+            for &(session, subscription) in only.unwrap_or_default() {
+                // [MQTT-3.8.3-3]
+                if subscription.no_local && session == from {
+                    own_filters += usize::from(subscription.live);
+                } else if subscription.live {
+                    self.hand_to(session, subscription, &[], GroupId::default());
+                }
+            }
+        }
+        // Its publisher has subscribed, and does not want it.
+        self.routed.matched += own_filters;
+        visited
+    }
+
+    #[inline]
+    pub(super) fn hand_to(
         &mut self,
         id: SessionId,
         subscription: Subscription,
@@ -458,46 +432,7 @@ impl Routing<'_, '_> {
         }
     }
 
-    /// Hands the message to one member of a group; returns how many were looked at.
-    fn hand_to_group(&mut self, shares: &mut crate::share::Shares, group: GroupId) -> usize {
-        let Self {
-            message,
-            sessions,
-            post,
-            kept,
-            ..
-        } = self;
-        let is_new = kept.is_none();
-        let len = message.len();
-        let strategy = post.config.share_strategy;
-        let (choice, looked) = shares.choose(group, strategy, |id, subscription| {
-            let Some(session) = sessions.get(id) else {
-                return (Standing::Unable, 0);
-            };
-            let qos = message.qos.min(subscription.qos);
-            let standing = standing(session, post, message.topic, qos, (len, is_new));
-            (standing, session.outgoing.len())
-        });
-        match choice {
-            Choice::Member(id, subscription) => self.hand_to(id, subscription, &[], group),
-            Choice::Full => {
-                self.routed.matched += 1;
-                if self.post.config.queue_policy == QueuePolicy::Reject {
-                    self.routed.refused += 1;
-                }
-                self.post.out.counters.dropped_queue_full += 1;
-            }
-            // As with a single subscriber who may not have it: that is not to be told.
-            Choice::Nobody if looked > 0 => {
-                self.routed.matched += 1;
-                self.post.out.counters.dropped_no_member += 1;
-            }
-            Choice::Nobody => {}
-        }
-        looked
-    }
-
-    fn finish(self) -> Routed {
+    pub(super) fn finish(self) -> Routed {
         if let Some(kept) = self.kept {
             self.post.out.release_kept(kept);
         }

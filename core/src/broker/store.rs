@@ -84,6 +84,9 @@ impl Broker {
                 self.go_on(id, Paused::STORE);
             }
         }
+        if self.peers.are_there() {
+            self.peers.raise_all(); // They may hear of a clock that was unsure.
+        }
     }
 
     /// At the end of a turn: answers that rely on nothing any more leave, and the store is called if
@@ -194,14 +197,15 @@ impl Broker {
     /// Notes what the last change of the retained messages has made of the store's rows.
     pub(super) fn note_retained(&mut self, bytes: usize) {
         if self.out.journal.is_on() {
-            for topic in self.retained.take_unwritten() {
-                self.out.journal.retained(topic, bytes, self.now);
+            for (topic, version) in self.retained.take_unwritten() {
+                self.out.journal.retained(topic, version, bytes, self.now);
             }
         }
     }
 
     fn write_retained(&mut self, records: &mut Vec<Record>) {
-        for topic in core::mem::take(&mut self.out.journal.retained) {
+        for (topic, version) in core::mem::take(&mut self.out.journal.retained) {
+            let buried = self.retained.versions().buried(&topic);
             records.push(match self.retained.get(&topic) {
                 Some(retained) => {
                     let (version, message) = retained.stored(&topic, self.epoch);
@@ -211,21 +215,24 @@ impl Broker {
                         message: Some(message),
                     }
                 }
-                None => Record::DeleteRetained {
+                None if buried > 0 => Record::PutRetained {
                     topic,
-                    version: self.retained.changes(),
+                    version: buried,
+                    message: None,
                 },
+                None => Record::DeleteRetained { topic, version },
             });
         }
     }
 
     fn write_sessions(&mut self, records: &mut Vec<Record>) {
+        let shard = self.peers.me();
         for id in core::mem::take(&mut self.out.journal.sessions) {
             if let Some(session) = self.sessions.get_mut(id) {
                 session.rows.on_disk = true;
                 records.push(Record::PutSession {
                     client_id: session.client_id.clone(),
-                    session: stored_session(session, self.epoch),
+                    session: stored_session(session, shard, self.epoch),
                 });
             }
         }
@@ -380,7 +387,7 @@ fn stored_delivery(
     packet_id: Option<u16>,
     shares: &Shares,
 ) -> StoredDelivery {
-    let group = (!delivery.group.is_null()).then(|| shares.name(delivery.group).into());
+    let group = (!delivery.group.is_null()).then(|| shares.written(delivery.group).into());
     StoredDelivery {
         message: refers.then_some(delivery.message.number),
         qos: delivery.qos,
@@ -409,11 +416,11 @@ fn write_message(message: &Kept, epoch: Epoch, records: &mut Vec<Record>) {
     });
 }
 
-fn stored_session(session: &Session, epoch: Epoch) -> StoredSession {
+fn stored_session(session: &Session, shard: u8, epoch: Epoch) -> StoredSession {
     let connected = !session.connection.is_null();
     let unix = |at| (at != NEVER).then(|| epoch.to_unix(at));
     StoredSession {
-        shard: 0,
+        shard,
         expiry: session.expiry.0,
         ends: unix(session.ends),
         connected,

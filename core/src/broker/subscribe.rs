@@ -3,6 +3,7 @@
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::barrier::Waiting;
 use super::reply::Answer;
 use super::{Broker, Cause, EventKind};
 use crate::connection::ConnectionId;
@@ -74,9 +75,10 @@ impl Broker {
         }
         if self.is_in_use(session, version, packet_id) {
             let reasons = alloc::vec![IN_USE; packet.filters.len()];
-            self.subscribed(id, packet_id, reasons, None);
+            self.reply(id, subscribed(packet_id, reasons, None));
             return Ok(());
         }
+        let waiting = self.barriers.waiting();
         let mut reasons = Vec::with_capacity(packet.filters.len());
         let mut refused = None;
         let mut words = None;
@@ -102,7 +104,12 @@ impl Broker {
             return Err(Cause::NotSupported(reason));
         }
         // [MQTT-3.8.4-1], [MQTT-3.8.4-6] SUBACK goes first, what is retained follows.
-        self.subscribed(id, packet_id, reasons, words);
+        let answer = subscribed(packet_id, reasons, words);
+        if self.barriers.waiting() > waiting {
+            self.answer_behind_barrier(id, answer);
+        } else {
+            self.reply(id, answer);
+        }
         Ok(())
     }
 
@@ -122,22 +129,6 @@ impl Broker {
             return Err(ReasonCode::SubscriptionIdentifiersNotSupported);
         }
         Ok(())
-    }
-
-    /// SUBACK, once the subscriptions are sure.
-    fn subscribed(
-        &mut self,
-        id: ConnectionId,
-        packet_id: PacketId,
-        reasons: Vec<u8>,
-        words: Option<String>,
-    ) {
-        let answer = Answer::Subscribed {
-            packet_id,
-            reasons: reasons.into(),
-            words: words.map(Into::into),
-        };
-        self.reply(id, answer);
     }
 
     /// Whether the client takes the answer to so many filters. It could not be sent otherwise, and
@@ -193,7 +184,10 @@ impl Broker {
         if full && !self.is_subscribed(id, name, shared.is_some()) {
             return Err(ReasonCode::QuotaExceeded.into());
         }
-        let subscription = Subscription::granted(request.options, identifier, self.config.max_qos);
+        let mut subscription =
+            Subscription::granted(request.options, identifier, self.config.max_qos);
+        // What is live stays so with other terms.
+        subscription.live = !self.peers.are_there() || self.is_live(id, name, shared.is_some());
         let Some(session) = self.sessions.get_mut(id) else {
             return Err(ReasonCode::UnspecifiedError.into());
         };
@@ -202,8 +196,13 @@ impl Broker {
         }
         if let Some(shared) = shared {
             // Retained messages are not sent to a shared subscription (section 4.8.2).
-            let members = self.shares.join(name, shared, id, subscription);
+            let is_present = session.is_present();
+            let shares = &mut self.shares;
+            let members = shares.join(name, shared, id, subscription, is_present);
             session.memberships.insert(members, bytes);
+            if !subscription.live {
+                self.await_barrier(Waiting::member(id, members), false);
+            }
             return Ok(subscription.qos);
         }
         // [MQTT-3.8.4-3] the same filter again replaces the subscription.
@@ -214,7 +213,12 @@ impl Broker {
             RetainHandling::SendIfNew => inserted.replaced.is_none(), // [MQTT-3.3.1-10]
             RetainHandling::DoNotSend => false, // [MQTT-3.3.1-11]
         };
-        if send_retained {
+        if !subscription.live {
+            if inserted.replaced.is_none() && self.filters.subscribers(inserted.filter).len() == 1 {
+                self.tell_interest(filter, true);
+            }
+            self.await_barrier(Waiting::subscriber(id, inserted.filter), send_retained);
+        } else if send_retained {
             // A replay of the same filter that is under way begins anew.
             let replay = self.retained.replay(filter, subscription);
             session.replays.insert(inserted.filter, replay);
@@ -227,10 +231,22 @@ impl Broker {
     fn is_subscribed(&self, id: SessionId, name: &str, shared: bool) -> bool {
         if shared {
             let members = self.shares.find(name);
-            return members.is_some_and(|members| self.shares.is_member(members, id));
+            return members.is_some_and(|members| self.shares.get(members, id).is_some());
         }
         let filter = self.filters.find(name);
         filter.is_some_and(|filter| self.filters.get(filter, id).is_some())
+    }
+
+    /// Whether there is such a subscription, and it brings messages.
+    fn is_live(&self, id: SessionId, name: &str, shared: bool) -> bool {
+        let subscription = if shared {
+            let members = self.shares.find(name);
+            members.and_then(|members| self.shares.get(members, id))
+        } else {
+            let filter = self.filters.find(name);
+            filter.and_then(|filter| self.filters.get(filter, id))
+        };
+        subscription.is_some_and(|subscription| subscription.live)
     }
 
     pub(super) fn unsubscribe(
@@ -276,22 +292,30 @@ impl Broker {
         };
         self.work += STEPS_PER_FILTER + session.filters() / 256;
         if shared.is_some() {
+            let is_present = session.is_present();
             let members = self.shares.find(filter);
-            let Some(members) = members.filter(|members| self.shares.leave(*members, id)) else {
+            let shares = &mut self.shares;
+            let Some(members) = members.filter(|it| shares.leave(*it, id, is_present)) else {
                 return ReasonCode::NoSubscriptionExisted;
             };
             session.memberships.remove(members, bytes);
             if session.rows.durable {
                 session.relies.batch = self.out.journal.subscription(id, filter, self.now);
             }
+            self.barriers.forget(Waiting::member(id, members));
+            self.groups_have_changed();
             return ReasonCode::Success;
         }
         let Some(known) = self.filters.find(filter) else {
             return ReasonCode::NoSubscriptionExisted;
         };
-        if self.filters.remove(known, id).is_none() {
+        if !self.drop_subscription(known, id) {
             return ReasonCode::NoSubscriptionExisted;
         }
+        self.barriers.forget(Waiting::subscriber(id, known));
+        let Some(session) = self.sessions.get_mut(id) else {
+            return ReasonCode::UnspecifiedError;
+        };
         session.subscriptions.remove(known, bytes);
         session.replays.remove(&known); // [MQTT-3.10.4-2]
         if session.rows.durable {
@@ -313,5 +337,14 @@ impl Broker {
             error: refusal.error,
         };
         self.tell(id, kind);
+    }
+}
+
+/// SUBACK.
+fn subscribed(packet_id: PacketId, reasons: Vec<u8>, words: Option<String>) -> Answer {
+    Answer::Subscribed {
+        packet_id,
+        reasons: reasons.into(),
+        words: words.map(Into::into),
     }
 }

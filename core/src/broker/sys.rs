@@ -138,7 +138,7 @@ impl Broker {
             packet: None,
             shared: None,
         };
-        self.retained.set_own(&message);
+        self.peers.change = self.retained.set_own(&message);
         self.out.retained_change = self.retained.changes();
         // Nobody has to listen: what is counted is what clients publish in vain.
         let in_vain = self.out.counters.publish_without_subscriber;
@@ -148,6 +148,9 @@ impl Broker {
 
     /// The interval has changed from `before` to what the configuration says.
     pub(super) fn reconfigure_sys(&mut self, before: Option<Duration>) {
+        if self.peers.me() > 0 {
+            return; // The first shard speaks for all.
+        }
         let Some(interval) = self.config.sys_interval else {
             return self.fall_silent();
         };
@@ -168,7 +171,13 @@ impl Broker {
         self.sys.figures = Vec::new();
         for topic in (0..figures::COUNT).filter_map(Topic::at) {
             topic.write_name(&mut self.sys.topic);
-            self.retained.clear(&self.sys.topic);
+            let change = self.retained.clear(&self.sys.topic);
+            let topic = core::mem::take(&mut self.sys.topic);
+            if let Some(change) = change {
+                self.tell_cleared(&topic, change.version);
+            }
+            self.sys.topic = topic;
         }
+        self.heed_tombstones();
     }
 }

@@ -4,6 +4,7 @@
 //! | stage | entered when | bytes that come in | left when |
 //! | --- | --- | --- | --- |
 //! | `Stage::AwaitingConnect` | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
+//! | `Stage::Moving` | CONNECT is complete, and another shard owns the client | stay unparsed; reading is paused | that shard takes it, or the CONNECT time-out |
 //! | `Stage::Authenticating` | CONNECT is complete | stay unparsed; reading is paused, unless the client is challenged: then AUTH or DISCONNECT | the verdict comes, or its time-out |
 //! | `Stage::Open` | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
 //! | `Stage::Closing` | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
@@ -77,6 +78,8 @@ pub enum Closed {
 #[derive(Debug)]
 pub(crate) enum Stage {
     AwaitingConnect,
+    /// With the whole CONNECT.
+    Moving(Secret),
     Authenticating(Box<Handshake>),
     Open,
     Closing,
@@ -122,6 +125,12 @@ impl Paused {
     pub(crate) const WORK: Self = Self(4);
     /// The store has to catch up.
     pub(crate) const STORE: Self = Self(8);
+    /// It is on its way to another shard.
+    pub(crate) const MOVING: Self = Self(16);
+    /// Not all shards know of what it has subscribed to.
+    pub(crate) const BARRIER: Self = Self(32);
+    /// It has published to a shard that has much to process already.
+    pub(crate) const LINK: Self = Self(64);
 
     pub(crate) fn any(self) -> bool {
         self.0 != 0
@@ -277,7 +286,7 @@ impl Connection {
     /// The next moment at which something is due if nothing happens until then.
     pub(crate) fn deadline(&self, config: &Config) -> Option<(Instant, Overdue)> {
         let stage = match self.stage {
-            Stage::AwaitingConnect => {
+            Stage::AwaitingConnect | Stage::Moving(_) => {
                 Some((self.since.after(config.connect_timeout), Overdue::Connect))
             }
             Stage::Authenticating(_) if self.authentication.is_none() => Some((

@@ -50,6 +50,18 @@ impl Kept {
     /// `change` is the change of the retained messages that it has made, if it has made one; `number`
     /// is its own in the store.
     pub(crate) fn new(message: &Message<'_>, change: u64, number: u64, now: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            number,
+            ..Self::of(message, change, now)
+        })
+    }
+
+    /// The same, not shared yet.
+    pub(crate) fn of(message: &Message<'_>, change: u64, now: Instant) -> Self {
+        if let Some(shared) = message.shared {
+            let kept = shared.clone(); // Its bytes are the same.
+            return Self { change, ..kept };
+        }
         // Most messages have no properties, and most others no expiry among them.
         let properties = Properties::from_kept_wire(message.properties);
         let among = properties.message_expiry_interval();
@@ -66,7 +78,7 @@ impl Kept {
             now.after(core::time::Duration::from_secs(seconds.into()))
         });
         let small = |len| u32::try_from(len).unwrap_or(u32::MAX); // A packet is below 256 MiB.
-        Arc::new(Self {
+        Self {
             topic_len: small(message.topic.len()),
             properties_len: small(properties_len),
             content: content.into(),
@@ -74,9 +86,9 @@ impl Kept {
             qos: message.qos,
             retain: message.retain,
             change,
-            number,
+            number: 0,
             stored: Stored::default(),
-        })
+        }
     }
 
     /// A message that is in the store already.
@@ -109,11 +121,6 @@ impl Kept {
         let was_there = self.stored.on_disk.load(Relaxed);
         self.stored.on_disk.store(true, Relaxed);
         was_there
-    }
-
-    /// When it expires.
-    pub(crate) fn expires(&self) -> Instant {
-        self.expires
     }
 
     /// The properties, to be referred to.
@@ -159,6 +166,11 @@ impl Kept {
     /// What is left of the message expiry interval, in seconds.
     pub(crate) fn expiry_left(&self, now: Instant) -> Option<u32> {
         expiry_left(self.expires, now)
+    }
+
+    /// When it expires.
+    pub(crate) fn expires(&self) -> Instant {
+        self.expires
     }
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {

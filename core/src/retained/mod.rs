@@ -3,10 +3,14 @@
 //! They leave in four ways: cleared or replaced by a publisher, expired, or dropped for newer ones
 //! if the policy says so. The last two are done in bounded pieces: what expires at one moment leaves
 //! over as many turns as it takes, and one publisher makes room for no more than a turn's work.
+//!
+//! Where there are several shards, each holds all of them; `versions` says how they agree. Limits are
+//! decided by the shard where a message is published alone: the others apply what comes of it.
 
 mod expiry;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -18,12 +22,15 @@ use crate::connection::NEVER;
 use crate::map::HashKey;
 use crate::message::{Message, expiry_left};
 use crate::packet::QoS;
+use crate::peer::{Change, Place};
 use crate::session::Subscription;
 use crate::store::StoredMessage;
 use crate::time::{Epoch, Instant};
 use crate::topic::{Cursor, RetainedTree, TopicId, counted_bytes};
 
 use expiry::Expiry;
+use versions::Versions;
+pub(crate) use versions::clock_of;
 
 /// How many steps messages that have expired may take to leave in one turn.
 const EXPIRY_BUDGET: usize = 16 * 1024;
@@ -48,18 +55,23 @@ pub(crate) struct RetainedMessages {
     bytes: usize,
     /// The number of the last change.
     changes: u64,
-    /// Topics whose row in the store is out of date, if there is a store.
-    unwritten: Option<Vec<Box<str>>>,
+    versions: Versions,
+    /// Topics whose row in the store is out of date, if there is a store, each with the version of the
+    /// change.
+    unwritten: Option<Vec<(Box<str>, u64)>>,
 }
 
 /// One retained message; its topic is its place in the tree.
 #[derive(Debug)]
 pub(crate) struct Retained {
-    /// Encoded properties, then the payload: one allocation that owns exactly its bytes.
+    /// The version of the change that it was at all shards, if there are several; encoded properties;
+    /// the payload: one allocation that owns exactly its bytes.
     content: Box<[u8]>,
     properties_len: u32,
     qos: QoS,
+    has_version: bool,
     expires: Instant,
+    /// The number of the change here that it was; 0 if it came live to nobody.
     changed: u64,
 }
 
@@ -119,12 +131,17 @@ pub(crate) struct Outcome {
     pub(crate) dropped: u64,
     /// How many steps that took.
     pub(crate) work: usize,
+    /// What peers are to be told of the topic; `None` if there are none.
+    pub(crate) change: Option<Change>,
+    /// The topics that made room, with the versions of that, if there are peers to be told.
+    pub(crate) gone: Vec<(Box<str>, u64)>,
 }
 
 impl RetainedMessages {
-    pub(crate) fn new(key: HashKey) -> Self {
+    pub(crate) fn new(key: HashKey, place: &Place) -> Self {
         Self {
             tree: RetainedTree::new(key),
+            versions: Versions::new(place, key),
             expiry: Expiry::default(),
             own: 0,
             bytes: 0,
@@ -158,13 +175,17 @@ impl RetainedMessages {
         now: Instant,
         config: &Config,
     ) -> Outcome {
+        let version = self.versions.next();
+        self.note(message.topic, version);
         let mut outcome = Outcome::default();
         let expires = expires.unwrap_or(NEVER);
         if expires <= now {
-            self.clear(message.topic);
+            self.clear_at(message.topic, version);
             outcome.expired = 1;
+            outcome.change = change(version, false);
             return outcome;
         }
+        outcome.change = change(version, true);
         let len = properties.len() + message.payload.len();
         let bytes = counted_bytes(message.topic) + len;
         let before = self.find(message.topic);
@@ -173,15 +194,18 @@ impl RetainedMessages {
             None => self.has_room(bytes, config),
         };
         if fits {
-            self.put(message, properties, expires, before);
+            let entry = self.entry(message, properties, expires, version, true);
+            self.put(message.topic, entry, before);
             return outcome;
         }
         // Whatever comes of it, the one that is there is out of date; nor is it dropped for another.
-        self.clear(message.topic);
+        self.clear_at(message.topic, version);
         if self.make_room(bytes, now, config, &mut outcome) {
-            self.put(message, properties, expires, None);
+            let entry = self.entry(message, properties, expires, version, true);
+            self.put(message.topic, entry, None);
         } else {
             outcome.refused = true;
+            outcome.change = change(version, false);
         }
         outcome
     }
@@ -190,19 +214,46 @@ impl RetainedMessages {
     fn find(&self, topic: &str) -> Option<(TopicId, Instant, usize)> {
         let id = self.tree.id(topic)?;
         let retained = self.tree.get_id(id)?;
-        Some((id, retained.expires, retained.content.len()))
+        Some((id, retained.expires, retained.len()))
     }
 
-    /// Sets the message of a topic, in the place of what there was `before`.
-    fn put(
+    /// What is kept of a message. If it is live, that is a change of its own.
+    fn entry(
         &mut self,
         message: &Message<'_>,
         properties: &[u8],
         expires: Instant,
+        version: u64,
+        is_live: bool,
+    ) -> Retained {
+        let version = (version > 0).then_some(version.to_le_bytes());
+        let prefix = version.as_ref().map_or(&[][..], |it| it.as_slice());
+        let len = prefix.len() + properties.len() + message.payload.len();
+        let mut content = Vec::with_capacity(len);
+        content.extend_from_slice(prefix);
+        content.extend_from_slice(properties);
+        content.extend_from_slice(message.payload);
+        self.changes += u64::from(is_live);
+        Retained {
+            content: content.into_boxed_slice(),
+            properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
+            qos: message.qos,
+            has_version: version.is_some(),
+            expires,
+            changed: if is_live { self.changes } else { 0 },
+        }
+    }
+
+    /// Sets the message of a topic, in the place of what there was `before`. Returns the number of the
+    /// change.
+    fn put(
+        &mut self,
+        topic: &str,
+        entry: Retained,
         before: Option<(TopicId, Instant, usize)>,
-    ) {
-        let len = properties.len() + message.payload.len();
-        let is_own = is_own(message.topic);
+    ) -> u64 {
+        let len = entry.len();
+        let is_own = is_own(topic);
         if !is_own {
             self.bytes += len;
         }
@@ -212,49 +263,51 @@ impl RetainedMessages {
                 self.expiry.remove(expired, id);
             }
             None if is_own => self.own += 1,
-            None => self.bytes += counted_bytes(message.topic),
+            None => self.bytes += counted_bytes(topic),
         }
-        self.changes += 1;
-        let mut content = Vec::with_capacity(len);
-        content.extend_from_slice(properties);
-        content.extend_from_slice(message.payload);
-        let retained = Retained {
-            content: content.into_boxed_slice(),
-            properties_len: u32::try_from(properties.len()).unwrap_or(u32::MAX),
-            qos: message.qos,
-            expires,
-            changed: self.changes,
-        };
-        let (id, _) = self.tree.insert(message.topic, retained);
+        let (expires, changed) = (entry.expires, entry.changed);
+        self.versions.unearth(topic);
+        let (id, _) = self.tree.insert(topic, entry);
         self.expiry.insert(expires, id);
-        if !is_own {
-            self.note(message.topic);
+        changed
+    }
+
+    /// The row of a topic is out of date, by this change.
+    fn note(&mut self, topic: &str, version: u64) {
+        if let Some(unwritten) = &mut self.unwritten
+            && !is_own(topic)
+        {
+            unwritten.push((topic.into(), version));
         }
     }
 
-    fn note(&mut self, topic: &str) {
-        if let Some(unwritten) = &mut self.unwritten {
-            unwritten.push(topic.into());
-        }
-    }
-
-    /// Topics whose rows are out of date, since the last call.
-    pub(crate) fn take_unwritten(&mut self) -> Vec<Box<str>> {
+    /// Topics whose rows are out of date, since the last call, each with the version of the change.
+    pub(crate) fn take_unwritten(&mut self) -> Vec<(Box<str>, u64)> {
         self.unwritten
             .as_mut()
             .map_or_else(Vec::new, core::mem::take)
     }
 
-    /// There is a store; changes go on from this number.
-    pub(crate) fn begin_store(&mut self, changes: u64) {
+    /// There is a store; versions go on from this one.
+    pub(crate) fn begin_store(&mut self, place: &Place, key: HashKey, version: u64) {
         self.unwritten = Some(Vec::new());
-        self.changes = changes;
+        self.versions.begin_store(place, key, version);
     }
 
     /// Puts back what was stored.
-    pub(crate) fn restore(&mut self, message: &Message<'_>, expires: Instant) {
+    pub(crate) fn restore(&mut self, message: &Message<'_>, expires: Instant, version: u64) {
         let before = self.find(message.topic);
-        self.put(message, message.properties, expires, before);
+        let entry = self.entry(message, message.properties, expires, version, true);
+        self.put(message.topic, entry, before);
+    }
+
+    /// Forgets tombstones of which no older change can arrive any more.
+    pub(crate) fn forget_tombstones(&mut self, clock: u64) {
+        for (topic, version) in self.versions.forget_up_to(clock) {
+            if self.versions.is_mine(version) {
+                self.note(&topic, version);
+            }
+        }
     }
 
     /// What is retained for a topic.
@@ -262,10 +315,14 @@ impl RetainedMessages {
         self.tree.get(topic)
     }
 
-    /// Keeps a message of the broker's own. No client can publish to its topic.
-    pub(crate) fn set_own(&mut self, message: &Message<'_>) {
+    /// Keeps a message of the broker's own. No client can publish to its topic. Returns what peers are
+    /// to be told.
+    pub(crate) fn set_own(&mut self, message: &Message<'_>) -> Option<Change> {
+        let version = self.versions.next();
         let before = self.find(message.topic);
-        self.put(message, &[], NEVER, before);
+        let entry = self.entry(message, &[], NEVER, version, true);
+        self.put(message.topic, entry, before);
+        change(version, true)
     }
 
     fn has_room(&self, bytes: usize, config: &Config) -> bool {
@@ -290,7 +347,7 @@ impl RetainedMessages {
                 return false;
             }
             if let Some(id) = self.expiry.pop_due(now) {
-                outcome.work += self.remove(id);
+                outcome.work += self.remove_expired(id);
                 outcome.expired += 1;
                 continue;
             }
@@ -314,17 +371,84 @@ impl RetainedMessages {
             }
             Some((topic, old)) => {
                 outcome.dropped += 1;
+                let version = self.versions.next();
+                self.note(&topic, version);
+                if version > 0 {
+                    self.versions.bury(&topic, version);
+                    outcome.gone.push((topic.as_str().into(), version));
+                }
                 self.removed(id, &topic, &old)
             }
             None => STEPS,
         }
     }
 
-    /// Forgets the message of a topic.
-    pub(crate) fn clear(&mut self, topic: &str) {
-        if let Some(id) = self.tree.id(topic) {
-            self.remove(id);
+    /// Forgets the message of a topic. Returns what peers are to be told.
+    pub(crate) fn clear(&mut self, topic: &str) -> Option<Change> {
+        let version = self.versions.next();
+        self.note(topic, version);
+        self.clear_at(topic, version);
+        change(version, false)
+    }
+
+    fn clear_at(&mut self, topic: &str, version: u64) {
+        if let Some(id) = self.tree.id(topic)
+            && let Some((topic, old)) = self.tree.remove_id(id)
+        {
+            self.removed(id, &topic, &old);
         }
+        self.versions.bury(topic, version);
+    }
+
+    /// Does what a change at a peer has done there, unless there is a newer one. `is_live` says whether
+    /// it comes live to those who have subscribed here. Returns the number of the change here if the
+    /// message is kept and comes live, and else 0.
+    pub(crate) fn apply(
+        &mut self,
+        message: &Message<'_>,
+        change: Change,
+        expires: Instant,
+        is_live: bool,
+        now: Instant,
+    ) -> u64 {
+        let Change { version, keeps } = change;
+        self.versions.saw(version);
+        let known = match self.tree.get(message.topic) {
+            Some(retained) => retained.version(),
+            None => self.versions.buried(message.topic),
+        };
+        if version <= known {
+            return 0;
+        }
+        if !keeps || expires <= now {
+            self.clear_at(message.topic, version);
+            return 0;
+        }
+        let before = self.find(message.topic);
+        let entry = self.entry(message, message.properties, expires, version, is_live);
+        self.put(message.topic, entry, before)
+    }
+
+    /// The same for a topic of which nothing is kept any more.
+    pub(crate) fn apply_clear(&mut self, topic: &str, version: u64) {
+        self.versions.saw(version);
+        let known = match self.tree.get(topic) {
+            Some(retained) => retained.version(),
+            None => self.versions.buried(topic),
+        };
+        if version > known {
+            self.clear_at(topic, version);
+        }
+    }
+
+    /// What peers need to hear of clocks, and what is heard of theirs.
+    pub(crate) fn versions(&mut self) -> &mut Versions {
+        &mut self.versions
+    }
+
+    /// How many topics are remembered as cleared, because an older change may still come from a peer.
+    pub(crate) fn tombstones(&self) -> usize {
+        self.versions.tombstones()
     }
 
     /// Forgets messages that have expired, as many as one turn may take; returns how many. If that
@@ -334,7 +458,7 @@ impl RetainedMessages {
         while work < EXPIRY_BUDGET
             && let Some(id) = self.expiry.pop_due(now)
         {
-            work += self.remove(id);
+            work += self.remove_expired(id);
             expired += 1;
         }
         expired
@@ -345,10 +469,16 @@ impl RetainedMessages {
         self.expiry.next()
     }
 
-    /// Takes out a message; returns how many steps that took.
-    fn remove(&mut self, id: TopicId) -> usize {
+    /// Takes out a message that has expired; returns how many steps that took.
+    fn remove_expired(&mut self, id: TopicId) -> usize {
         match self.tree.remove_id(id) {
-            Some((topic, old)) => self.removed(id, &topic, &old),
+            Some((topic, old)) => {
+                if self.versions.is_mine(old.version()) {
+                    self.note(&topic, old.version());
+                }
+                self.versions.bury(&topic, old.version());
+                self.removed(id, &topic, &old)
+            }
             None => STEPS,
         }
     }
@@ -359,11 +489,10 @@ impl RetainedMessages {
         if is_own(topic) {
             self.own -= 1;
         } else {
-            self.bytes -= topic_bytes + old.content.len();
-            self.note(topic);
+            self.bytes -= topic_bytes + old.len();
         }
         self.expiry.remove(old.expires, id);
-        STEPS + topic_bytes / TOPIC_BYTES_PER_STEP + old.content.len() / CONTENT_BYTES_PER_STEP
+        STEPS + topic_bytes / TOPIC_BYTES_PER_STEP + old.len() / CONTENT_BYTES_PER_STEP
     }
 
     /// Begins to send to a new subscription what its filter matches now.
@@ -384,19 +513,49 @@ impl RetainedMessages {
     }
 }
 
+/// What peers are to be told of a topic: nothing, if there are none.
+fn change(version: u64, keeps: bool) -> Option<Change> {
+    (version > 0).then_some(Change { version, keeps })
+}
+
 /// Whether only the broker itself publishes to a topic.
 fn is_own(topic: &str) -> bool {
     topic.starts_with("$SYS/")
 }
 
 impl Retained {
+    /// The change that it was.
+    pub(crate) fn change(&self) -> Change {
+        let (version, keeps) = (self.version(), true);
+        Change { version, keeps }
+    }
+
+    /// The version of that change; 0 where there is one shard.
+    fn version(&self) -> u64 {
+        let bytes = self.content.first_chunk().filter(|_| self.has_version);
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    /// The properties and the payload.
+    fn bytes(&self) -> &[u8] {
+        match self.has_version {
+            true => self.content.get(size_of::<u64>()..).unwrap_or_default(),
+            false => &self.content,
+        }
+    }
+
+    /// How many bytes they have.
+    fn len(&self) -> usize {
+        self.bytes().len()
+    }
+
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires <= now
     }
 
     /// As it is to be stored: the version and the message.
     pub(crate) fn stored(&self, topic: &str, epoch: Epoch) -> (u64, StoredMessage) {
-        let (properties, payload) = self.content.split_at(self.properties_len as usize);
+        let (properties, payload) = self.bytes().split_at(self.properties_len as usize);
         let message = StoredMessage {
             topic: topic.into(),
             properties: Bytes::copy_from_slice(properties),
@@ -405,12 +564,12 @@ impl Retained {
             retain: true,
             expires: (self.expires != NEVER).then(|| epoch.to_unix(self.expires)),
         };
-        (self.changed, message)
+        (self.version(), message)
     }
 
     /// The message as it is to be sent now.
     pub(crate) fn message<'a>(&'a self, topic: &'a str, now: Instant) -> Message<'a> {
-        let (properties, payload) = self.content.split_at(self.properties_len as usize);
+        let (properties, payload) = self.bytes().split_at(self.properties_len as usize);
         Message {
             topic,
             payload,

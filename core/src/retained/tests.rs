@@ -34,7 +34,7 @@ fn config(policy: RetainedPolicy, max: usize, max_bytes: usize) -> Config {
 }
 
 fn store() -> RetainedMessages {
-    RetainedMessages::new(HashKey::from_seed(5))
+    RetainedMessages::new(HashKey::from_seed(5), &Place::alone(5))
 }
 
 fn at(millis: u64) -> Instant {

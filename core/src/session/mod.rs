@@ -24,6 +24,8 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::time::Duration;
 
+use slotmap::Key;
+
 use rare::Rare;
 
 use crate::broker::Reliance;
@@ -149,6 +151,11 @@ impl Session {
         for replay in self.replays.values_mut() {
             replay.live.missed(change);
         }
+    }
+
+    /// Whether there is somebody to take messages.
+    pub(crate) fn is_present(&self) -> bool {
+        self.local || !self.connection.is_null()
     }
 
     /// When something is due.

@@ -15,6 +15,8 @@ pub(crate) struct Subscription {
     pub(crate) qos: QoS,
     pub(crate) no_local: bool,
     pub(crate) retain_as_published: bool,
+    /// Whether it brings messages already: not before all shards know of it.
+    pub(crate) live: bool,
 }
 
 impl Subscription {
@@ -25,6 +27,7 @@ impl Subscription {
             qos: options.qos.min(maximum),
             no_local: options.no_local,
             retain_as_published: options.retain_as_published,
+            live: true,
         }
     }
 }
@@ -50,6 +53,10 @@ impl Empty for Subscriptions {
 impl Subscriptions {
     pub(crate) fn len(&self) -> usize {
         self.filters.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.filters.is_empty()
     }
 
     /// How many bytes the filters count for.

@@ -65,10 +65,9 @@ pub(crate) struct RestoredDelivery {
     pub(crate) delivery: StoredDelivery,
 }
 
-/// A retained message, its topic and version.
+/// A retained message and its version.
 #[derive(Clone, Debug)]
 pub(crate) struct RestoredRetained {
-    pub(crate) topic: Box<str>,
     pub(crate) version: u64,
     pub(crate) message: StoredMessage,
 }
@@ -252,11 +251,7 @@ impl Restore {
         let mut retained = Vec::new();
         for (topic, (version, message)) in core::mem::take(&mut self.retained) {
             match message {
-                Some(message) => retained.push(RestoredRetained {
-                    topic,
-                    version,
-                    message,
-                }),
+                Some(message) => retained.push(RestoredRetained { version, message }),
                 None => fixes.push(Record::DeleteRetained { topic, version }),
             }
         }

@@ -30,7 +30,7 @@ pub fn check_filter(filter: &str, max_levels: usize) -> Result<(), TopicError> {
 }
 
 /// Whether a filter, or one level of it, contains `+` or `#`.
-pub(super) fn has_wildcard(text: &str) -> bool {
+pub(crate) fn has_wildcard(text: &str) -> bool {
     text.bytes().any(|byte| byte == b'+' || byte == b'#')
 }
 

@@ -148,6 +148,17 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
         self.filters.get(id)?.subscribers.get(&self.key, subscriber)
     }
 
+    /// The value of one subscription, to change it.
+    pub(crate) fn get_mut(&mut self, FilterId(id): FilterId, subscriber: K) -> Option<&mut V> {
+        let filter = self.filters.get_mut(id)?;
+        filter.subscribers.get_mut(&self.key, subscriber)
+    }
+
+    /// All filters that have subscribers.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = FilterId> {
+        self.filters.ids().map(FilterId)
+    }
+
     /// Who subscribed to `filter`; nobody, if it is no longer valid.
     pub fn subscribers(&self, FilterId(id): FilterId) -> &[(K, V)] {
         self.filters

@@ -27,6 +27,7 @@ mod wildcards;
 
 use thiserror::Error;
 
+pub(crate) use filter::has_wildcard;
 pub use filter::{SharedFilter, check_filter, parse_shared};
 pub use filter_tree::{FilterId, FilterTree, Inserted};
 pub use matching::{covers, matches, overlap};

@@ -23,6 +23,8 @@ pub struct Cursor {
     /// The last birth before the cursor was opened. What was born later holds no topic that was
     /// there at the opening; passing over it is what keeps a topic from being visited twice.
     opened: u64,
+    /// Whether topics that begin with `$` are visited where the filter begins with a wildcard.
+    all: bool,
     walk: Walk,
 }
 
@@ -78,7 +80,16 @@ impl<V> RetainedTree<V> {
         Cursor {
             filter: filter.into(),
             opened: self.births,
+            all: false,
             walk,
+        }
+    }
+
+    /// Opens a walk over all topics, those that begin with `$` as well.
+    pub(crate) fn cursor_of_all(&self) -> Cursor {
+        Cursor {
+            all: true,
+            ..self.cursor("#")
         }
     }
 
@@ -109,12 +120,14 @@ impl<V> RetainedTree<V> {
         let Cursor {
             filter,
             opened,
+            all,
             walk,
         } = cursor;
         let mut search = Search {
             tree: self,
             filter,
             opened: *opened,
+            all: *all,
             budget,
         };
         loop {
@@ -167,6 +180,7 @@ struct Search<'t, 'c, V> {
     tree: &'t RetainedTree<V>,
     filter: &'c str,
     opened: u64,
+    all: bool,
     budget: &'c mut usize,
 }
 
@@ -186,7 +200,7 @@ impl<'t, 'c, V> Search<'t, 'c, V> {
         (frame.last, frame.index) = (next.birth, id_of(next.index));
         let level = self.tree.trie.level_of(next.id)?;
         // [MQTT-4.7.2-1]
-        if frame.node == ROOT && is_reserved(level) {
+        if frame.node == ROOT && !self.all && is_reserved(level) {
             return None;
         }
         let (wildcard, rest) = self.level_at(frame.at)?;

@@ -46,6 +46,17 @@ impl<T> Slab<T> {
         self.len
     }
 
+    /// The ids of all values, in order.
+    pub(super) fn ids(&self) -> impl Iterator<Item = u32> {
+        let slots = self.chunks.iter().enumerate().flat_map(|(number, chunk)| {
+            let slots = chunk.slots.iter().enumerate();
+            slots.map(move |(at, slot)| (number * CHUNK + at, slot))
+        });
+        slots
+            .filter(|(_, slot)| matches!(slot, Slot::Taken(_)))
+            .map(|(id, _)| id_of(id))
+    }
+
     #[inline]
     pub(super) fn get(&self, id: u32) -> Option<&T> {
         let (chunk, slot) = split(id);

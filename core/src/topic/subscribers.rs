@@ -45,6 +45,11 @@ impl<K: Copy + Eq + Hash, V: Copy> Subscribers<K, V> {
         self.as_slice().get(place).map(|(_, value)| value)
     }
 
+    pub(super) fn get_mut(&mut self, key: &HashKey, who: K) -> Option<&mut V> {
+        let place = self.place(key, who)?;
+        self.slice_mut().get_mut(place).map(|(_, value)| value)
+    }
+
     /// Adds `who`, or sets their value and returns the one they had.
     pub(super) fn insert(&mut self, key: &HashKey, who: K, value: V) -> Option<V> {
         if let Some((_, old)) = self

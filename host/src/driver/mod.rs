@@ -10,11 +10,12 @@
 //! settled in portions.
 
 mod link;
+mod peers;
 mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::mem;
 use std::sync::Arc;
@@ -32,6 +33,7 @@ use crate::mailbox::{Mail, Mailbox};
 
 pub use link::Socket;
 use link::{Link, Stage};
+pub use peers::Handover;
 
 /// The size of the one buffer that all connections of a shard read into. A read that fills it is
 /// not repeated before the others have had their turn.
@@ -52,6 +54,10 @@ pub struct Driver<S> {
     ready: VecDeque<ConnectionId>,
     /// Connections to be written in this turn.
     unwritten: Vec<ConnectionId>,
+    /// Connections of clients that belong to other shards.
+    handovers: Vec<Handover<S>>,
+    /// The shards that there is something to say to.
+    routes: BTreeSet<u8>,
     events: EventLog,
     batch_waits: bool,
     stopping: bool,
@@ -88,6 +94,8 @@ impl<S: Socket> Driver<S> {
             links: SecondaryMap::new(),
             ready: VecDeque::new(),
             unwritten: Vec::new(),
+            handovers: Vec::new(),
+            routes: BTreeSet::new(),
             events: EventLog::default(),
             batch_waits: false,
             stopping: false,

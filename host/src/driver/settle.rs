@@ -55,6 +55,9 @@ impl<S: Socket> Driver<S> {
                 self.ready(id);
             }
             Action::Authenticate(id) => self.authenticate(id),
+            Action::Move(id, shard) => self.give_away(id, shard),
+            // It is taken at the end of the turn, with all that comes until then.
+            Action::Route(peer) => drop(self.routes.insert(peer)),
             // Nothing in this process opens a local client behind the driver's back.
             Action::Deliver(_) => {}
             Action::Store => self.batch_waits = true,

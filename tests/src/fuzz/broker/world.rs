@@ -229,6 +229,9 @@ impl World {
                 assert!(!local.raised || local.is_early, "raised twice");
                 local.raised = local.is_open;
             }
+            Action::Move(..) | Action::Route(_) | Action::Store => {
+                panic!("{action:?}: there is one shard, and no store");
+            }
             Action::Event => {
                 let mut events = 0;
                 while let Some(event) = self.broker.poll_event() {

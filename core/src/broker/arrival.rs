@@ -1,0 +1,145 @@
+//! What comes from peers.
+
+use alloc::vec::Vec;
+
+use super::Broker;
+use super::deliver::Post;
+use super::reply::Asker;
+use super::route::{Routed, Routing};
+use crate::message::Encoder;
+use crate::peer::{Forwarded, Found, PeerMessage, Returned, Stored};
+use crate::session::SessionId;
+use crate::share::Standing;
+
+impl Broker {
+    /// What a peer has said: any number of messages, in the order in which they were taken there. All
+    /// of them are processed at once. Those of a peer that is down are ignored.
+    pub fn peer_received(&mut self, from: u8, messages: Vec<PeerMessage>) {
+        if !self.peers.is_peer(from) {
+            self.out.counters.stale_handles += 1;
+            return;
+        }
+        self.work = 0;
+        for message in messages {
+            if !self.peers.hears(from, &message) {
+                self.out.counters.stale_handles += 1;
+                continue;
+            }
+            let cost = message.cost();
+            self.peer_said(from, message);
+            if let Some(link) = self.peers.link_mut(from) {
+                link.arrived(cost);
+            }
+        }
+        if self.peers.link(from).is_some_and(|link| link.has_news()) {
+            self.peers.raise(from);
+        }
+    }
+
+    fn peer_said(&mut self, from: u8, message: PeerMessage) {
+        match message {
+            PeerMessage::Interest(interest) => self.peer_wants(from, interest.wanted),
+            PeerMessage::Publish(forwarded) => self.arrived(from, forwarded),
+            PeerMessage::Returned(returned) => self.returned(from, returned),
+            PeerMessage::Stored(Stored { upto, exceptions }) => {
+                self.peer_stored(from, upto, &exceptions);
+            }
+            PeerMessage::Hello(hello) => self.greeted(from, hello),
+            PeerMessage::Cleared(cleared) => self.peer_cleared(&cleared),
+            PeerMessage::Clock(clock) => self.peer_clock(from, clock),
+            PeerMessage::Processed(bytes) => {
+                let slowed = self.peers.processed(from, bytes);
+                self.speed_up(slowed);
+                if self.peers.link(from).is_some_and(|it| it.resync.is_some()) {
+                    self.peers.raise(from);
+                }
+            }
+            PeerMessage::Barrier(number) => {
+                self.peers.push(from, PeerMessage::Passed(number));
+            }
+            PeerMessage::Passed(number) => self.barrier_passed(number, from),
+        }
+    }
+
+    /// A message that was published at a peer.
+    fn arrived(&mut self, from: u8, forwarded: Forwarded) {
+        let Forwarded {
+            message: kept,
+            plain,
+            calls,
+            change,
+            number,
+        } = forwarded;
+        self.out.retained_change = 0;
+        if number > 0 && self.out.journal.is_on() {
+            let link = self.peers.link(from);
+            let next = link.map_or(0, |link| link.next_reply());
+            let waiter = Some((Asker::Peer(from), next));
+            self.out.journal.begin(waiter);
+        }
+        if let Some(change) = change {
+            self.apply_change(&kept, change, plain);
+        }
+        let outcome = if kept.is_expired(self.now) {
+            // [MQTT-3.3.2-5] That is not the publisher's affair.
+            self.out.counters.dropped_expired += 1;
+            Routed::taken()
+        } else {
+            let Self {
+                filters,
+                shares,
+                sessions,
+                connections,
+                out,
+                config,
+                scratch,
+                work,
+                peers,
+                ..
+            } = self;
+            let message = kept.message(out.now);
+            let mut routing = Routing {
+                message: &message,
+                encoder: Encoder::new(&message, &mut scratch.encoded),
+                kept: None,
+                sessions,
+                post: Post {
+                    connections,
+                    out,
+                    config,
+                },
+                after: SessionId::default(),
+                own: None,
+                routed: Routed::default(),
+            };
+            if plain {
+                // Its publisher is not here, so that No Local concerns nobody.
+                let nobody = SessionId::default();
+                *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
+            }
+            for mut call in calls {
+                let mut outcome = Err(Found::Nobody);
+                if let Some(group) = shares.named(&call.name) {
+                    let looked;
+                    (outcome, looked) = routing.hand_to_member(shares, group, Standing::Absent);
+                    *work += looked;
+                }
+                if let Err(found) = outcome {
+                    call.found = call.found.max(found);
+                    call.tried.insert(peers.me());
+                    let returned = Returned {
+                        message: kept.clone(),
+                        call,
+                        number,
+                    };
+                    peers.push(from, PeerMessage::Returned(returned));
+                }
+            }
+            routing.finish()
+        };
+        self.work += outcome.matched;
+        if number > 0 {
+            self.reply_to_peer(from, number, outcome);
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! From a message to the peers that have subscribers for it.
+
+use alloc::vec::Vec;
+
+use super::Broker;
+use super::reply::Reliance;
+use super::route::{Routed, Routing};
+use super::tickets::{Publisher, Tickets};
+use crate::connection::{ConnectionId, Paused};
+use crate::message::Kept;
+use crate::packet::{PacketId, ProtocolVersion, QoS};
+use crate::peer::{Change, Forwarded, PeerMessage, Peers, Shards};
+
+impl Routing<'_, '_> {
+    /// Puts the message into the links with the peers that have subscribers for it, or have been
+    /// chosen for a shared subscription, or, if it changes what is retained, with all of them: once
+    /// each. If somebody waits for its acknowledgement, it takes a ticket. Returns how many places
+    /// were looked at.
+    pub(super) fn forward(
+        &mut self,
+        peers: &mut Peers,
+        tickets: &mut Tickets,
+        is_awaited: bool,
+    ) -> usize {
+        let (wanting, visited) = peers.interests.of(self.message.topic);
+        let wanting = wanting.and(peers.up());
+        let closed = self.closed(peers);
+        let dropped = wanting.and(closed).len();
+        self.post.out.counters.dropped_link_full += u64::from(dropped);
+        let subscribed = wanting.without(closed);
+        let change = peers.change.take();
+        let mut to = match change {
+            Some(_) => peers.up(),
+            None => subscribed,
+        };
+        peers.calls.iter().for_each(|(peer, _)| to.insert(*peer));
+        if to.is_empty() {
+            return visited;
+        }
+        let ticket = match is_awaited {
+            true => tickets.take(to.len()),
+            false => 0,
+        };
+        let load = Load {
+            subscribed,
+            change,
+            ticket,
+        };
+        self.send(peers, to, &load);
+        self.routed.ticket = ticket;
+        visited
+    }
+
+    /// Puts the message into the links with the peers that have been chosen for it, under a ticket
+    /// that is taken already; 0 is none.
+    pub(super) fn send_calls(&mut self, peers: &mut Peers, tickets: &mut Tickets, ticket: u64) {
+        let mut to = Shards::NONE;
+        peers.calls.iter().for_each(|(peer, _)| to.insert(*peer));
+        if ticket > 0 {
+            to.iter().for_each(|_| tickets.extend(ticket));
+        }
+        let load = Load {
+            subscribed: Shards::NONE,
+            change: None,
+            ticket,
+        };
+        self.send(peers, to, &load);
+    }
+
+    fn send(&mut self, peers: &mut Peers, to: Shards, load: &Load) {
+        let out = &self.post.out;
+        let kept = match &self.kept {
+            Some(kept) => Kept::clone(kept),
+            None if to.is_empty() => return,
+            None => Kept::of(self.message, out.retained_change, out.now),
+        };
+        let calls = core::mem::take(&mut peers.calls);
+        for peer in to.iter() {
+            let mine = calls.iter().filter(|(of, _)| *of == peer);
+            let mine: Vec<_> = mine.map(|(_, call)| call.clone()).collect();
+            let plain = load.subscribed.contains(peer);
+            let delivered = plain || !mine.is_empty();
+            // Whom nobody waits for is taken to have it.
+            self.routed.matched += usize::from(delivered && load.ticket == 0);
+            let Some(link) = peers.link_mut(peer) else {
+                continue;
+            };
+            let number = match load.ticket {
+                0 => 0,
+                ticket => link.number(ticket, delivered),
+            };
+            let forwarded = Forwarded {
+                message: kept.clone(),
+                plain,
+                calls: mine,
+                change: load.change,
+                number,
+            };
+            peers.push(peer, PeerMessage::Publish(forwarded));
+        }
+        peers.calls = calls;
+        peers.calls.clear();
+        if self.message.qos > QoS::AtMostOnce || load.change.is_some() {
+            peers.overfull = to.and(peers.full());
+        }
+    }
+}
+
+/// What goes with a message into links.
+struct Load {
+    /// The peers with subscribers.
+    subscribed: Shards,
+    change: Option<Change>,
+    /// The ticket that waits for it; 0 is none.
+    ticket: u64,
+}
+
+impl Broker {
+    /// The answer to a message has to wait until peers have said what became of it. To be called just
+    /// before [`Broker::reply`].
+    pub(super) fn await_peers(
+        &mut self,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        (packet_id, qos): (PacketId, QoS),
+        outcome: Routed,
+    ) {
+        let Some(connection) = self.connections.get(id) else {
+            return;
+        };
+        let publisher = Publisher {
+            session: connection.session,
+            connection: id,
+            version,
+            reply: connection.next_reply(),
+            packet_id,
+            qos,
+        };
+        let ticket = outcome.ticket;
+        self.tickets.assign(ticket, publisher, outcome);
+        if let Some(session) = self.sessions.get_mut(publisher.session) {
+            let relies = Reliance { batch: 0, ticket };
+            session.relies = session.relies.and(relies);
+        }
+    }
+
+    /// The client of this connection has published into links that are above their limit: it is not
+    /// read until there is less in the first of them.
+    #[cold]
+    pub(super) fn slow_down(&mut self, id: ConnectionId) {
+        let overfull = core::mem::replace(&mut self.peers.overfull, Shards::NONE);
+        let connection = self.connections.get(id);
+        let is_slowed = connection.is_none_or(|it| it.paused.contains(Paused::LINK));
+        let link = overfull.lowest().and_then(|peer| self.peers.link_mut(peer));
+        let Some(link) = link.filter(|_| !is_slowed) else {
+            return;
+        };
+        link.slowed.push(id);
+        if link.slowed.len() > 2 * self.connections.len() {
+            link.slowed.retain(|id| self.connections.contains_key(*id));
+        }
+        self.pause(id, Paused::LINK);
+    }
+
+    /// Those who were slowed go on.
+    pub(super) fn speed_up(&mut self, slowed: Vec<ConnectionId>) {
+        for id in slowed {
+            self.work = 0;
+            self.go_on(id, Paused::LINK);
+        }
+    }
+}

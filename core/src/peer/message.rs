@@ -1,0 +1,174 @@
+//! What shards say to each other.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+use super::Shards;
+use crate::message::Kept;
+
+/// What one message counts for in a link, beside its text and content.
+const OVERHEAD: usize = 128;
+
+/// One message from a shard to a peer.
+///
+/// What is in it is for brokers alone. Whoever runs them carries what
+/// [`Broker::take_routed`](crate::Broker::take_routed) of one gives to
+/// [`Broker::peer_received`](crate::Broker::peer_received) of the other, all of it and in order.
+#[derive(Debug)]
+pub enum PeerMessage {
+    /// The link begins anew: what the sender has told before counts for nothing.
+    Hello(Hello),
+    /// What the sender has subscribers for, or none any more.
+    Interest(Interest),
+    /// A message that the receiver has subscribers for, or that is retained, or both.
+    Publish(Forwarded),
+    /// A message for a shared subscription of which the sender has no member any more that could have
+    /// it.
+    Returned(Returned),
+    /// What is retained of a topic is gone.
+    Cleared(Cleared),
+    /// What became of messages.
+    Stored(Stored),
+    /// So many bytes of what the receiver has sent are processed.
+    Processed(u64),
+    /// No change of what is retained comes from the sender any more that is older than this.
+    Clock(u64),
+    /// All interests that come before it are known once it is answered.
+    Barrier(u64),
+    /// The answer.
+    Passed(u64),
+}
+
+impl PeerMessage {
+    /// How many bytes it counts for until it is known to be processed. Answers count for nothing:
+    /// else they would have to be answered too.
+    pub(crate) fn cost(&self) -> u64 {
+        let len = match self {
+            Self::Interest(interest) => match &interest.wanted {
+                Wanted::Exact { .. } => OVERHEAD,
+                Wanted::Wildcard { filter, .. } => OVERHEAD + filter.len(),
+                Wanted::Group { name, .. } => OVERHEAD + name.len(),
+            },
+            Self::Publish(forwarded) => OVERHEAD + forwarded.message.len(),
+            Self::Cleared(cleared) => OVERHEAD + cleared.topic.len(),
+            Self::Barrier(_) => OVERHEAD,
+            Self::Hello(_)
+            | Self::Returned(_)
+            | Self::Stored(_)
+            | Self::Processed(_)
+            | Self::Clock(_)
+            | Self::Passed(_) => 0,
+        };
+        len as u64
+    }
+}
+
+/// The beginning of a link.
+#[derive(Clone, Copy, Debug)]
+pub struct Hello {
+    /// The number of this beginning at its sender.
+    pub(crate) epoch: u64,
+    /// The last beginning that the sender has heard of from the receiver; 0 is none.
+    pub(crate) heard: u64,
+    /// As in [`PeerMessage::Clock`].
+    pub(crate) clock: u64,
+}
+
+/// What a shard has subscribers for.
+#[derive(Debug)]
+pub struct Interest {
+    pub(crate) wanted: Wanted,
+}
+
+#[derive(Debug)]
+pub(crate) enum Wanted {
+    /// A filter without wildcards, by its hash under the key that all shards have in common.
+    Exact { hash: u64, on: bool },
+    /// A filter with wildcards.
+    Wildcard { filter: Arc<str>, on: bool },
+    /// A shared subscription, written out, with how many members there are and how many of these
+    /// are connected.
+    Group {
+        name: Arc<str>,
+        members: u32,
+        present: u32,
+    },
+}
+
+/// A message that goes to a peer.
+#[derive(Debug)]
+pub struct Forwarded {
+    pub(crate) message: Kept,
+    /// Whether it is for those who have subscribed by themselves.
+    pub(crate) plain: bool,
+    /// The shared subscriptions of which this peer is to choose a member.
+    pub(crate) calls: Vec<Call>,
+    /// What it does to what is retained of its topic.
+    pub(crate) change: Option<Change>,
+    /// Its number in the link, if its sender wants to know what became of it; else 0.
+    pub(crate) number: u64,
+}
+
+/// A shared subscription that a message is for.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    /// As it is written, `$share` included.
+    pub(crate) name: Arc<str>,
+    /// The shards that were tried.
+    pub(crate) tried: Shards,
+    /// What was found there.
+    pub(crate) found: Found,
+}
+
+/// The best that was found where a message for a shared subscription was not taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Found {
+    /// No member.
+    #[default]
+    Nobody,
+    /// Members that may not or cannot have it.
+    Unable,
+    /// Members whose queues are full.
+    Full,
+}
+
+/// What a message does to what is retained of its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) version: u64,
+    /// Whether it is kept; if not, what was kept is gone.
+    pub(crate) keeps: bool,
+}
+
+/// A message that comes back because no member could have it.
+#[derive(Debug)]
+pub struct Returned {
+    pub(crate) message: Kept,
+    pub(crate) call: Call,
+    /// The number that it came under.
+    pub(crate) number: u64,
+}
+
+/// A topic of which nothing is retained any more.
+#[derive(Debug)]
+pub struct Cleared {
+    pub(crate) topic: Box<str>,
+    pub(crate) version: u64,
+}
+
+/// What became of the messages up to a number.
+#[derive(Debug)]
+pub struct Stored {
+    pub(crate) upto: u64,
+    /// Those that were not simply taken, in order.
+    pub(crate) exceptions: Vec<Exception>,
+}
+
+/// A message that was not simply taken by one subscriber or more.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Exception {
+    pub(crate) number: u64,
+    pub(crate) matched: u32,
+    pub(crate) refused: u32,
+}

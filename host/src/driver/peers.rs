@@ -1,0 +1,91 @@
+//! What goes from shard to shard: connections, and what brokers say to each other.
+//!
+//! The driver does not know where the other shards run. After a turn, whoever runs it takes what is
+//! for them, and gives them what is from here.
+
+use std::mem;
+
+use wherry_core::broker::TooManyConnections;
+use wherry_core::connection::ConnectionId;
+use wherry_core::time::Instant;
+use wherry_core::{Moved, PeerMessage};
+
+use super::link::Link;
+use super::{Driver, Socket};
+
+/// A connection whose client belongs to another shard, on its way there.
+#[derive(Debug)]
+pub struct Handover<S> {
+    /// The shard that it goes to.
+    pub shard: u8,
+    moved: Moved,
+    socket: S,
+}
+
+impl<S: Socket> Driver<S> {
+    /// The connections that were opened here and whose clients belong to other shards: each goes to
+    /// [`adopt`](Self::adopt) of its shard's driver. To be taken after every turn.
+    pub fn take_handovers(&mut self) -> Vec<Handover<S>> {
+        mem::take(&mut self.handovers)
+    }
+
+    /// Takes in a connection that another shard gave away. `make` gets the handle that the socket's
+    /// waker has to report from now on, and the socket as it was there.
+    ///
+    /// # Errors
+    ///
+    /// [`TooManyConnections`] as with [`open`](Self::open); the socket is dropped.
+    pub fn adopt<T>(
+        &mut self,
+        now: Instant,
+        handover: Handover<T>,
+        make: impl FnOnce(ConnectionId, T) -> S,
+    ) -> Result<ConnectionId, TooManyConnections> {
+        if now > self.now {
+            self.advance(now);
+        }
+        let remote = handover.moved.origin().remote;
+        let id = self
+            .broker
+            .adopt(handover.moved)
+            .inspect_err(|error| self.events.not_opened(remote, *error))?;
+        self.links.insert(id, Link::new(make(id, handover.socket)));
+        self.ready(id);
+        Ok(id)
+    }
+
+    /// The shards that there is something to say to, to be asked after every turn.
+    pub fn routes(&self) -> Vec<u8> {
+        self.routes.iter().copied().collect()
+    }
+
+    /// Takes what there is to say to another shard, in order: it goes to
+    /// [`peer_received`](Self::peer_received) of that shard's driver, all of it and behind what was
+    /// taken before.
+    pub fn take_routed(&mut self, peer: u8) -> Vec<PeerMessage> {
+        self.routes.remove(&peer);
+        let messages = self.broker.take_routed(peer);
+        // What was gathered for one shard may be for others as well.
+        self.settle();
+        messages
+    }
+
+    /// Another shard has said this. What comes of it is done in the next turn, which must follow.
+    pub fn peer_received(&mut self, from: u8, messages: Vec<PeerMessage>) {
+        self.broker.peer_received(from, messages);
+    }
+
+    pub(super) fn give_away(&mut self, id: ConnectionId, shard: u8) {
+        // It may have ended in the meantime; then its socket ends like any other.
+        if let Some(moved) = self.broker.take_moved(id)
+            && let Some(link) = self.links.remove(id)
+        {
+            let socket = link.socket;
+            self.handovers.push(Handover {
+                shard,
+                moved,
+                socket,
+            });
+        }
+    }
+}
