@@ -136,6 +136,7 @@ impl World {
                 Action::Close(id) => self.ends.push((now, place(id), End::Close)),
                 Action::Abort(id) => self.ends.push((now, place(id), End::Abort)),
                 Action::Pause(_) | Action::Resume(_) | Action::Deliver(_) | Action::Event => {}
+                Action::Move(..) | Action::Route(_) | Action::Store => {}
             }
         }
     }
