@@ -39,7 +39,7 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, shards: usize) -> Self {
         let mut random = Random::new(seed);
         let mut config = Config {
             write_timeout: Duration::from_secs(1_000_000),
@@ -81,11 +81,11 @@ impl Run {
             })
             .collect();
         // A store that is never slow must not make a difference.
-        let world = if seed % 3 == 0 {
+        let world = if shards == 1 && seed % 2 == 0 {
             config.commit_linger = Duration::ZERO;
             World::durable(config)
         } else {
-            World::new(config)
+            World::of_shards(&config, shards)
         };
         Self {
             world,
@@ -128,6 +128,9 @@ impl Run {
         let takes_big = person.max_packet.is_none();
         let name = person.name.clone();
         let present = self.oracle.connect(&name, clean, expiry, takes_big, now);
+        if self.world.shards() > 1 {
+            self.world.door = self.random.below(self.world.shards());
+        }
         let socket = self.world.dial(connect.version());
         if self.chance(2) {
             let bytes = 100 + self.random.below(200);
@@ -427,11 +430,17 @@ impl Run {
             self.leave(who);
         }
         self.world.pass(Duration::from_secs(60));
-        let broker = &self.world.broker;
-        assert_eq!((broker.queued_messages(), broker.queued_bytes()), (0, 0));
-        assert_eq!((broker.waiting_bytes(), broker.unparsed_bytes()), (0, 0));
-        assert_eq!((broker.sessions(), broker.absent_sessions()), (0, 0));
-        assert_eq!((broker.connections(), broker.subscriptions()), (0, 0));
+        for shard in 0..self.world.shards() {
+            let broker = self.world.shard(shard);
+            assert_eq!((broker.queued_messages(), broker.queued_bytes()), (0, 0));
+            assert_eq!((broker.waiting_bytes(), broker.unparsed_bytes()), (0, 0));
+            assert_eq!((broker.sessions(), broker.absent_sessions()), (0, 0));
+            assert_eq!((broker.connections(), broker.subscriptions()), (0, 0));
+            assert_eq!(broker.retained_tombstones(), 0);
+            let first = &self.world.broker;
+            assert_eq!(broker.retained_messages(), first.retained_messages());
+            assert_eq!(broker.retained_bytes(), first.retained_bytes());
+        }
     }
 }
 
@@ -445,13 +454,25 @@ fn seeds() -> std::ops::Range<u64> {
 
 #[test]
 fn what_is_promised_arrives_whatever_clients_do() {
+    promises_are_kept(|_| 1);
+}
+
+#[test]
+fn what_is_promised_arrives_at_whatever_shard_clients_are() {
+    promises_are_kept(|seed| 2 + (seed % 3) as usize);
+}
+
+fn promises_are_kept(shards: impl Fn(u64) -> usize) {
     let mut arrived = [0; 3];
     for seed in seeds() {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
-            let mut run = Run::new(seed);
+            let mut run = Run::new(seed, shards(seed));
             let steps = 100 + run.random.below(300);
             (0..steps).for_each(|_| run.step());
             run.conclude();
+            if run.world.shards() > 1 {
+                assert!(run.world.delivered() > 0, "shards have to do with each other");
+            }
             run.oracle.arrived
         }));
         match outcome {
