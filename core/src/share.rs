@@ -216,8 +216,13 @@ impl Shares {
         let Some(member) = self.members.remove(members, session) else {
             return false;
         };
+        let is_last = self.members.subscribers(members).is_empty();
         if let Some(group) = self.groups.get_mut(member.group) {
             group.present = group.present.saturating_sub(u32::from(is_present));
+            if is_last {
+                // The handle may come to stand for another group's list.
+                group.members = FilterId::default();
+            }
         }
         self.has_changed(member.group);
         self.drop_if_empty(member.group);

@@ -471,7 +471,10 @@ fn promises_are_kept(shards: impl Fn(u64) -> usize) {
             (0..steps).for_each(|_| run.step());
             run.conclude();
             if run.world.shards() > 1 {
-                assert!(run.world.delivered() > 0, "shards have to do with each other");
+                assert!(
+                    run.world.delivered() > 0,
+                    "shards have to do with each other"
+                );
             }
             run.oracle.arrived
         }));
