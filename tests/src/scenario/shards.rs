@@ -5,10 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use wherry_core::time::{Instant, WallClock};
+use wherry_core::time::WallClock;
 use wherry_core::{Broker, Config, PeerMessage, Place};
 
 use super::{Client, World};
+use crate::wire::{self, Publish, Version};
 
 /// The seed of all shards.
 const SEED: u64 = 1;
@@ -80,6 +81,17 @@ impl World {
             .map(|number| format!("{name}{number}"))
             .find(|name| usize::from(self.broker.shard_of(name)) == shard)
             .expect("every shard owns some")
+    }
+
+    /// Connects a client whose identifier belongs to this shard, and begins with `name`.
+    pub fn connect_at(&mut self, shard: usize, version: Version, name: &str) -> Client {
+        let name = self.name_at(shard, name);
+        self.connect(version, &name)
+    }
+
+    /// A CONNECT for a session at this shard that outlives its connections.
+    pub fn lasting_at(&self, shard: usize, version: Version, name: &str) -> wire::Connect {
+        wire::lasting(version, &self.name_at(shard, name))
     }
 
     /// Holds what a shard says to another from now on.
@@ -207,8 +219,12 @@ impl World {
         self.shard_mut(to).peer_received(from, messages);
     }
 
-    /// The time of all shards.
-    pub fn instant(&self) -> Instant {
-        self.now
+    /// All messages that the client has got, and packets of that kind among them, which are passed over.
+    #[track_caller]
+    pub fn messages_after(&mut self, client: Client, kind: u8) -> Vec<Publish> {
+        let version = self.sockets[client.0].version;
+        let packets: Vec<_> = std::iter::from_fn(|| self.next(client)).collect();
+        let messages = packets.iter().filter(|packet| packet.kind() != kind);
+        messages.map(|packet| packet.publish(version)).collect()
     }
 }
