@@ -36,11 +36,17 @@ impl Broker {
         self.heed_tombstones();
     }
 
-    /// If there are tombstones that peers have not heard a clock for, they hear it.
+    /// New tombstones go at once if nobody has to hear of them, or else peers hear the clock.
     pub(super) fn heed_tombstones(&mut self) {
-        if self.retained.versions().is_news() {
-            self.drop_tombstones();
-            self.peers.raise_all();
+        if !self.retained.versions().is_news() {
+            return;
+        }
+        self.drop_tombstones();
+        let due = self.retained.versions().due();
+        for peer in self.peers.up().iter() {
+            if self.peers.link(peer).is_some_and(|it| it.told_clock < due) {
+                self.peers.raise(peer);
+            }
         }
     }
 

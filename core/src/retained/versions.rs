@@ -71,7 +71,7 @@ struct Several {
     versions: BTreeMap<u64, Box<str>>,
     /// The clock that peers have to hear.
     due: u64,
-    /// Whether it has become due since it was asked.
+    /// Whether there are tombstones that came since it was asked.
     is_news: bool,
 }
 
@@ -124,7 +124,7 @@ impl Versions {
         self.several.as_ref().map_or(0, |several| several.due)
     }
 
-    /// Whether that is more than when it was last asked.
+    /// Whether there are tombstones that came since it was last asked.
     pub(crate) fn is_news(&mut self) -> bool {
         let several = self.several.as_mut();
         several.is_some_and(|several| core::mem::take(&mut several.is_news))
@@ -143,10 +143,8 @@ impl Versions {
         if let Some(several) = &mut self.several {
             several.topics.insert(topic.into(), version);
             several.versions.insert(version, topic.into());
-            if clock_of(version) > several.due {
-                several.due = clock_of(version);
-                several.is_news = true;
-            }
+            several.due = several.due.max(clock_of(version));
+            several.is_news = true;
         }
     }
 

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use wherry_core::connection::ConnectionId;
 use wherry_core::time::WallClock;
 use wherry_core::{Broker, Config, PeerMessage, Place};
 
@@ -27,8 +28,18 @@ pub(super) struct Links {
 }
 
 impl World {
-    /// Several shards of one process; connections are opened at the first one.
+    /// Several shards of one process, which have nothing to say themselves; connections are opened at
+    /// the first one.
     pub fn of_shards(config: &Config, count: usize) -> Self {
+        let config = Config {
+            sys_interval: None,
+            ..config.clone()
+        };
+        Self::of_shards_with_sys(&config, count)
+    }
+
+    /// The same with `$SYS` as `config` says.
+    pub fn of_shards_with_sys(config: &Config, count: usize) -> Self {
         let mut world = Self::new(config.clone());
         let mut brokers = (0..count).map(|index| world.new_shard(config, index, count));
         let first = brokers.next().expect("there is a shard");
@@ -41,12 +52,8 @@ impl World {
     fn new_shard(&self, config: &Config, index: usize, count: usize) -> Broker {
         let small = |number: usize| u8::try_from(number).expect("there are few shards");
         let place = Place::new(small(index), small(count), SEED).expect("there is such a shard");
-        let config = Config {
-            sys_interval: None,
-            ..config.clone()
-        };
         let wall_clock = WallClock::from_unix_millis(0);
-        Broker::in_place(config, place, self.now, wall_clock)
+        Broker::in_place(config.clone(), place, self.now, wall_clock)
     }
 
     /// How many shards there are.
@@ -92,6 +99,11 @@ impl World {
     /// A CONNECT for a session at this shard that outlives its connections.
     pub fn lasting_at(&self, shard: usize, version: Version, name: &str) -> wire::Connect {
         wire::lasting(version, &self.name_at(shard, name))
+    }
+
+    /// How many connections there were.
+    pub fn sockets(&self) -> usize {
+        self.sockets.len()
     }
 
     /// Holds what a shard says to another from now on.
@@ -143,7 +155,10 @@ impl World {
         let broker = self.new_shard(config, shard, self.shards());
         *self.shard_mut(shard) = broker;
         for socket in &mut self.sockets {
-            socket.closed |= socket.shard == shard;
+            if socket.shard == shard {
+                socket.closed = true;
+                socket.id = ConnectionId::default(); // The new broker has handles like the old one's.
+            }
         }
         for other in 0..self.shards() {
             self.lose(other, shard);
