@@ -11,9 +11,10 @@ use wherry_core::connection::{ConnectionId, Origin, Transport};
 use wherry_core::packet::ReasonCode;
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
-use wherry_core::{Broker, Config, Credentials};
+use wherry_core::{Broker, Config, Credentials, Place};
 
 mod exchange;
+mod shards;
 
 use super::{Driver, READ_BUFFER_SIZE, Socket, Turn};
 use crate::auth::{AllowAll, Answer, Authenticate, Decision, Inquiry, Reply};
@@ -125,8 +126,12 @@ impl World {
     }
 
     fn with(authenticator: Arc<dyn Authenticate>, config: Config) -> Self {
+        Self::in_place(authenticator, config, Place::alone(1))
+    }
+
+    fn in_place(authenticator: Arc<dyn Authenticate>, config: Config, place: Place) -> Self {
         let now = Instant::from_millis(0);
-        let broker = Broker::new(config, 1, now, WallClock::from_unix_millis(0));
+        let broker = Broker::in_place(config, place, now, WallClock::from_unix_millis(0));
         let mailbox = Arc::new(Mailbox::new());
         Self {
             driver: Driver::new(broker, authenticator, mailbox.clone()),

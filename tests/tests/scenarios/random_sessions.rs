@@ -462,6 +462,7 @@ fn what_is_promised_arrives_at_whatever_shard_clients_are() {
     promises_are_kept(|seed| 2 + (seed % 3) as usize);
 }
 
+#[allow(clippy::print_stdout, reason = "a failure is shown again by it")]
 fn promises_are_kept(shards: impl Fn(u64) -> usize) {
     let mut arrived = [0; 3];
     for seed in seeds() {
