@@ -20,15 +20,15 @@ impl Routing<'_, '_> {
         &mut self,
         peers: &mut Peers,
         tickets: &mut Tickets,
+        change: Option<Change>,
         is_awaited: bool,
     ) -> usize {
         let (wanting, visited) = peers.interests.of(self.message.topic);
         let wanting = wanting.and(peers.up());
-        let closed = self.closed(peers);
+        let closed = self.closed(peers, change.is_some());
         let dropped = wanting.and(closed).len();
         self.post.out.counters.dropped_link_full += u64::from(dropped);
         let subscribed = wanting.without(closed);
-        let change = peers.change.take();
         let mut to = match change {
             Some(_) => peers.up(),
             None => subscribed,

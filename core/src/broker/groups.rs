@@ -146,7 +146,7 @@ impl Routing<'_, '_> {
     ) -> usize {
         let me = peers.me();
         let strategy = self.post.config.share_strategy;
-        let closed = self.closed(peers);
+        let closed = self.closed(peers, peers.change.is_some());
         let mut among = Candidates {
             me,
             present_here: true,
@@ -246,15 +246,11 @@ impl Routing<'_, '_> {
     }
 
     /// The links that are too full for this message, if it is one that may be dropped.
-    pub(super) fn closed(&self, peers: &Peers) -> Shards {
-        match self.is_droppable(peers) {
-            true => peers.full(),
-            false => Shards::NONE,
+    pub(super) fn closed(&self, peers: &Peers, changes_retained: bool) -> Shards {
+        if self.message.qos == QoS::AtMostOnce && !changes_retained {
+            peers.full()
+        } else {
+            Shards::NONE
         }
-    }
-
-    /// Whether a link that is too full may lose the message.
-    pub(super) fn is_droppable(&self, peers: &Peers) -> bool {
-        self.message.qos == QoS::AtMostOnce && peers.change.is_none()
     }
 }

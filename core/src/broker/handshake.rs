@@ -168,6 +168,9 @@ impl Broker {
         if session.is_some_and(|it| it.local) {
             return Some(ReasonCode::ClientIdentifierNotValid);
         }
+        if self.peers.are_overwhelmed() {
+            return Some(ReasonCode::ServerBusy);
+        }
         if known.is_none() && self.sessions.len() >= self.config.max_sessions {
             return Some(match self.config.server_reference {
                 Some(_) => ReasonCode::UseAnotherServer,

@@ -178,7 +178,7 @@ impl Broker {
 
     /// Publishes a message. The reason is the one that a client would have in PUBACK, or in the
     /// DISCONNECT that answers what is never allowed: success, that nobody has subscribed, or why the
-    /// message was not taken.
+    /// message was not taken. What other shards make of it is not waited for.
     pub fn publish_local(&mut self, client: LocalClient, publish: &LocalPublish<'_>) -> ReasonCode {
         if !self.is_local(client) {
             return ReasonCode::NotAuthorized;
@@ -186,7 +186,10 @@ impl Broker {
         self.out.counters.publish_received += 1;
         self.out.counters.publish_bytes_received += publish.payload.len() as u64;
         let mut properties = core::mem::take(&mut self.properties);
-        let checked = self.check_local(publish, &mut properties);
+        let checked = match self.peers.are_overwhelmed() {
+            true => Err(ReasonCode::QuotaExceeded),
+            false => self.check_local(publish, &mut properties),
+        };
         let reason = match checked {
             Ok(()) => {
                 let message = Message {
@@ -246,6 +249,7 @@ impl Broker {
 
     /// Subscribes, or replaces a subscription. The identifier is that of its deliveries; 0 is none.
     /// Returns the QoS granted, or why there is none. Retained messages follow as the options say.
+    /// Where there are several shards, nothing comes until all of them know.
     pub fn subscribe_local(
         &mut self,
         client: LocalClient,

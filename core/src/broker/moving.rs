@@ -4,6 +4,7 @@
 //! it is said there. Then the connection goes to the client's shard with all that came on it, and the
 //! conversation begins there anew.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -53,7 +54,7 @@ impl Broker {
         // It is counted where its client is let in.
         self.out.counters.connect_received -= 1;
         self.out.counters.packets_received -= 1;
-        connection.stage = Stage::Moving(Secret(connect.into()));
+        connection.stage = Stage::Moving(Box::new(Secret(connect.into())));
         self.pause(id, Paused::MOVING);
         self.out.actions.push_back(Action::Move(id, to));
     }

@@ -169,8 +169,10 @@ impl Broker {
         for group in groups.iter() {
             *work += routing.hand_to_group(shares, *group, peers);
         }
+        // What it changes is told with it, or to nobody.
+        let change = peers.change.take();
         if peers.are_there() {
-            *work += routing.forward(peers, tickets, !after.is_null());
+            *work += routing.forward(peers, tickets, change, !after.is_null());
         }
         let routed = routing.finish();
         *work += routed.matched;

@@ -79,7 +79,7 @@ pub enum Closed {
 pub(crate) enum Stage {
     AwaitingConnect,
     /// With the whole CONNECT.
-    Moving(Secret),
+    Moving(Box<Secret>),
     Authenticating(Box<Handshake>),
     Open,
     Closing,

@@ -36,6 +36,10 @@ pub use message::{Cleared, Forwarded, Hello, Interest, PeerMessage, Returned, St
 pub use place::Place;
 pub(crate) use set::Shards;
 
+/// How many times its limit a link may hold: who is slowed has put a last message into it, and their
+/// number is bounded only if no others come in.
+const OVERWHELMED: u64 = 8;
+
 /// What a peer that takes part anew is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resync {
@@ -162,6 +166,14 @@ impl Peers {
     /// The links that are above their limit.
     pub(crate) fn full(&self) -> Shards {
         self.full
+    }
+
+    /// Whether there is so much in any link that nobody may come in who could add to it: each of those
+    /// who are in has been slowed.
+    pub(crate) fn are_overwhelmed(&self) -> bool {
+        let limit = self.limit.saturating_mul(OVERWHELMED);
+        let mut links = self.full.iter().filter_map(|peer| self.link(peer));
+        links.any(|link| link.load() > limit)
     }
 
     /// A peer has processed so many bytes. Returns the connections that go on, now that there is much

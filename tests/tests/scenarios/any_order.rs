@@ -52,7 +52,7 @@ fn call() -> impl Strategy<Value = Call> {
     ]
 }
 
-fn packet(version: Version, what: usize) -> Vec<u8> {
+pub(crate) fn packet(version: Version, what: usize) -> Vec<u8> {
     match what {
         0..=3 => wire::connect(version)
             .client_id(["a", "b", ""][what % 3])

@@ -27,6 +27,7 @@ mod retained;
 mod retained_qos;
 mod sessions;
 mod shards_acknowledgement;
+mod shards_any_order;
 mod shards_barrier;
 mod shards_down;
 mod shards_limit;

@@ -176,3 +176,27 @@ fn another_limit_holds_from_then_on() {
     world.publish(publisher, "t", "x");
     assert_eq!(world.shard(0).counters().dropped_link_full, 1);
 }
+
+#[test]
+fn nobody_comes_in_while_a_link_holds_many_times_its_limit() {
+    let (mut world, _, [_, quick]) = slow_shard();
+    let mut let_in = 0;
+    let refused = loop {
+        let name = world.name_at(0, "again");
+        let connect = wire::connect(Version::V5).client_id(name);
+        let (client, connack) = world.try_connect(&connect);
+        if connack.code != 0 {
+            break connack.code;
+        }
+        let_in += 1;
+        let will = wire::publish(Version::V5, "t", vec![b'x'; 1000]);
+        world.send(client, will.qos(1, 1).bytes());
+        world.hang_up(client);
+    };
+    assert_eq!(refused, 0x89);
+    assert!((70..90).contains(&let_in), "{let_in}");
+    // Those who are in stay, and when it is over, others come.
+    world.release_all();
+    assert!(!world.is_closed(quick));
+    world.connect_at(0, Version::V5, "again");
+}
