@@ -62,12 +62,14 @@ fn delivery(qos: QoS, len: usize) -> Delivery {
         shared: None,
     };
     Delivery {
-        message: Kept::new(&message, 0, Instant::default()),
+        message: Kept::new(&message, 0, 0, Instant::default()),
         identifiers: Identifiers::None,
         group: GroupId::default(),
         qos,
         retain: false,
         replayed: false,
+        dup: false,
+        row: Row::default(),
     }
 }
 
@@ -178,7 +180,7 @@ fn resend(outgoing: &mut Outgoing, model: &mut Model, gives_up: bool) {
     match next {
         Some(at) if gives_up => {
             let held = model.flying.remove(at).held;
-            assert_eq!(outgoing.give_up_resend().is_some(), held.is_some());
+            assert_eq!(outgoing.give_up_resend().is_ok(), held.is_some());
         }
         Some(at) => {
             model.flying[at].is_sent = true;
@@ -207,9 +209,12 @@ proptest! {
                         let before = model.flying[place];
                         let outcome = outgoing.answer(before.id, answer, now);
                         prop_assert_eq!(name(&outcome), model.answer(place, answer));
-                        if let Outcome::Done(delivery) | Outcome::Release(delivery) = outcome {
-                            prop_assert_eq!(delivery.is_some(), before.held.is_some());
-                        }
+                        let held = match outcome {
+                            Outcome::Done(delivery) => delivery.is_ok(),
+                            Outcome::Release(delivery) => delivery.is_some(),
+                            _ => before.held.is_some(),
+                        };
+                        prop_assert_eq!(held, before.held.is_some());
                     }
                 }
                 Call::AnswerNothing(id, answer) => {
