@@ -4,6 +4,7 @@
 //! client sends is there at once, what it is sent is taken at once, unless the client has stopped
 //! reading. Time passes when the scenario says so, and stops at every deadline on the way.
 
+mod durable;
 mod shards;
 
 use std::net::SocketAddr;
@@ -12,13 +13,13 @@ use std::time::Duration;
 use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
 use wherry_core::packet::ReasonCode;
 use wherry_core::permission::Grant;
-use wherry_core::store::Batch;
 use wherry_core::time::{Instant, WallClock};
-use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient, Place};
+use wherry_core::{Action, Broker, Config, Event, EventKind, LocalClient};
 
 use crate::rows::Rows;
 use crate::wire::{self, Ack, Connack, Publish, Received, Version, first_packet, kind};
 
+use durable::Stock;
 use shards::Links;
 
 /// The identifier under which a [`World`]'s clients subscribe and unsubscribe, far from those of
@@ -76,9 +77,7 @@ pub struct World {
     pub deliveries: Vec<LocalClient>,
     /// What the store holds, if there is one.
     pub rows: Rows,
-    /// Batches that were taken and wait for [`World::commit`], if commits are held.
-    at_store: Option<Batch>,
-    holds_commits: bool,
+    stock: Stock,
     config: Config,
     now: Instant,
     sockets: Vec<Socket>,
@@ -117,73 +116,12 @@ impl World {
             events: Vec::new(),
             deliveries: Vec::new(),
             rows: Rows::default(),
-            at_store: None,
-            holds_commits: false,
+            stock: Stock::default(),
             config,
             now: Instant::from_millis(0),
             sockets: Vec::new(),
             interrupted: false,
         }
-    }
-
-    /// A broker with a store that commits at once.
-    pub fn durable(config: Config) -> Self {
-        let config = Config {
-            sys_interval: None,
-            ..config
-        };
-        let mut world = Self::new(config);
-        world.restart();
-        world
-    }
-
-    /// Batches that are taken from now on wait for [`World::commit`].
-    pub fn hold_commits(&mut self) {
-        self.holds_commits = true;
-    }
-
-    /// Commits the batch that waits, if there is one; returns whether there was.
-    pub fn commit(&mut self) -> bool {
-        let Some(batch) = self.at_store.take() else {
-            return false;
-        };
-        let number = batch.number;
-        self.rows.apply(batch);
-        self.broker.batch_committed(number);
-        self.settle();
-        true
-    }
-
-    /// Commits whatever waits and comes, from now on at once.
-    pub fn commit_all(&mut self) {
-        self.holds_commits = false;
-        self.commit();
-        self.pass(Duration::from_secs(1));
-    }
-
-    /// Whether a batch waits to be committed.
-    pub fn is_at_store(&self) -> bool {
-        self.at_store.is_some()
-    }
-
-    /// The process dies, and what was not committed with it; another one starts at once.
-    pub fn crash(&mut self) {
-        self.at_store = None;
-        for socket in &mut self.sockets {
-            socket.closed = true;
-            socket.sent.clear();
-            socket.id = ConnectionId::default(); // The next process counts from the beginning.
-        }
-        self.restart();
-    }
-
-    fn restart(&mut self) {
-        let restored = self.rows.restore(1, |_| 0).remove(0);
-        let config = self.config.clone();
-        let wall_clock = WallClock::from_unix_millis(1_000_000 + self.now.as_millis());
-        let place = Place::alone(1);
-        self.broker = Broker::restored(config, place, self.now, wall_clock, restored);
-        self.settle();
     }
 
     /// The time since the world began.
@@ -375,14 +313,6 @@ impl World {
         true
     }
 
-    fn commit_now(&mut self) {
-        if let Some(batch) = self.at_store.take() {
-            let number = batch.number;
-            self.rows.apply(batch);
-            self.broker.batch_committed(number);
-        }
-    }
-
     fn act(&mut self, shard: usize, action: Action) {
         let place = |sockets: &[Socket], id| {
             let mut all = sockets.iter();
@@ -433,9 +363,10 @@ impl World {
             Action::Route(peer) => self.route(shard, usize::from(peer)),
             Action::Deliver(client) => self.deliveries.push(client),
             Action::Store => {
-                self.at_store = self.broker.take_batch();
-                if !self.holds_commits {
-                    self.commit_now();
+                let batch = self.shard_mut(shard).take_batch();
+                self.stock.take(shard, batch);
+                if !self.stock.is_held {
+                    self.commit_at(shard);
                 }
             }
             Action::Event => {

@@ -69,7 +69,12 @@ impl Broker {
             calls,
             change,
             number,
+            owed,
         } = forwarded;
+        if owed > 0 && !self.is_owed_anew(from, owed) {
+            return self.reply_to_peer(from, number, Routed::taken());
+        }
+        let mut passed_on = Vec::new();
         self.out.retained_change = 0;
         if number > 0 && self.out.journal.is_on() {
             let link = self.peers.link(from);
@@ -127,6 +132,10 @@ impl Broker {
                 if let Err(found) = outcome {
                     call.found = call.found.max(found);
                     call.tried.insert(peers.me());
+                    if owed > 0 {
+                        passed_on.push(call);
+                        continue;
+                    }
                     let returned = Returned {
                         message: kept.clone(),
                         call,
@@ -137,6 +146,9 @@ impl Broker {
             }
             routing.finish()
         };
+        for call in passed_on {
+            self.pass_owed(&kept, &call);
+        }
         self.work += outcome.matched;
         if number > 0 {
             self.reply_to_peer(from, number, outcome);

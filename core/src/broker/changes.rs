@@ -111,6 +111,7 @@ impl Broker {
                         calls: alloc::vec::Vec::new(),
                         change: Some(retained.change()),
                         number: 0,
+                        owed: 0,
                     }));
                 }
                 Step::Pending => {

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Broker;
+use super::owing::Promise;
 use super::reply::Reliance;
 use super::route::{Routed, Routing};
 use super::tickets::{Publisher, Tickets};
@@ -21,7 +22,7 @@ impl Routing<'_, '_> {
         peers: &mut Peers,
         tickets: &mut Tickets,
         change: Option<Change>,
-        is_awaited: bool,
+        promise: Promise,
     ) -> usize {
         let (wanting, visited) = peers.interests.of(self.message.topic);
         let wanting = wanting.and(peers.up());
@@ -37,7 +38,7 @@ impl Routing<'_, '_> {
         if to.is_empty() {
             return visited;
         }
-        let ticket = match is_awaited {
+        let ticket = match promise.is_awaited {
             true => tickets.take(to.len()),
             false => 0,
         };
@@ -45,6 +46,7 @@ impl Routing<'_, '_> {
             subscribed,
             change,
             ticket,
+            promise,
         };
         self.send(peers, to, &load);
         self.routed.ticket = ticket;
@@ -53,7 +55,13 @@ impl Routing<'_, '_> {
 
     /// Puts the message into the links with the peers that have been chosen for it, under a ticket
     /// that is taken already; 0 is none.
-    pub(super) fn send_calls(&mut self, peers: &mut Peers, tickets: &mut Tickets, ticket: u64) {
+    pub(super) fn send_calls(
+        &mut self,
+        peers: &mut Peers,
+        tickets: &mut Tickets,
+        ticket: u64,
+        promise: Promise,
+    ) {
         let mut to = Shards::NONE;
         peers.calls.iter().for_each(|(peer, _)| to.insert(*peer));
         if ticket > 0 {
@@ -63,6 +71,7 @@ impl Routing<'_, '_> {
             subscribed: Shards::NONE,
             change: None,
             ticket,
+            promise,
         };
         self.send(peers, to, &load);
     }
@@ -75,6 +84,8 @@ impl Routing<'_, '_> {
             None => Kept::of(self.message, out.retained_change, out.now),
         };
         let calls = core::mem::take(&mut peers.calls);
+        let is_later = load.promise.is_owed || load.promise.is_late;
+        let mut later = Vec::new();
         for peer in to.iter() {
             let mine = calls.iter().filter(|(of, _)| *of == peer);
             let mine: Vec<_> = mine.map(|(_, call)| call.clone()).collect();
@@ -86,8 +97,8 @@ impl Routing<'_, '_> {
                 continue;
             };
             let number = match load.ticket {
-                0 => 0,
-                ticket => link.number(ticket, delivered),
+                ticket if ticket > 0 && !is_later => link.number(ticket, 0, delivered),
+                _ => 0,
             };
             let forwarded = Forwarded {
                 message: kept.clone(),
@@ -95,8 +106,16 @@ impl Routing<'_, '_> {
                 calls: mine,
                 change: load.change,
                 number,
+                owed: 0,
             };
-            peers.push(peer, PeerMessage::Publish(forwarded));
+            match is_later {
+                true => later.push((peer, forwarded)),
+                false => peers.push(peer, PeerMessage::Publish(forwarded)),
+            }
+        }
+        if !later.is_empty() {
+            let (journal, now) = (&mut self.post.out.journal, self.post.out.now);
+            journal.owe_peers(load.ticket, load.promise.is_owed, later, now);
         }
         peers.calls = calls;
         peers.calls.clear();
@@ -113,6 +132,7 @@ struct Load {
     change: Option<Change>,
     /// The ticket that waits for it; 0 is none.
     ticket: u64,
+    promise: Promise,
 }
 
 impl Broker {

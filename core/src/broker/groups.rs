@@ -6,6 +6,7 @@ use alloc::sync::Arc;
 use super::Broker;
 use super::config::QueuePolicy;
 use super::deliver::Post;
+use super::owing::Promise;
 use super::room::standing;
 use super::route::{Routed, Routing};
 use crate::message::{Encoder, Kept};
@@ -43,7 +44,12 @@ impl Broker {
         }
         let group = delivery.group;
         let kept = Arc::clone(&delivery.message);
-        let routed = self.hand_on(&kept, group, Shards::NONE, Found::Nobody, 0);
+        // Until another session has it, its row is there without one.
+        let promise = match delivery.row.refers {
+            true => Promise::OWED,
+            false => Promise::NONE,
+        };
+        let routed = self.hand_on(&kept, group, Shards::NONE, Found::Nobody, 0, promise);
         if routed.matched == 0 {
             self.out.counters.dropped_session_ended += 1;
         }
@@ -67,20 +73,35 @@ impl Broker {
         }
         let group = self.shares.named(&call.name).unwrap_or_default();
         let kept = self.out.keep(&message.message(self.now));
-        let routed = self.hand_on(&kept, group, call.tried, call.found, ticket);
+        let promise = Promise::NONE;
+        let routed = self.hand_on(&kept, group, call.tried, call.found, ticket, promise);
         self.out.release_kept(kept);
         self.tickets.add(ticket, routed);
     }
 
+    /// No member here could have a message that a peer owed: it is owed from here, in the batch in
+    /// which the peer's debt is paid.
+    pub(super) fn pass_owed(&mut self, message: &Kept, call: &Call) {
+        let group = self.shares.named(&call.name).unwrap_or_default();
+        let kept = self.out.keep(&message.message(self.now));
+        let promise = match self.out.journal.is_on() {
+            true => Promise::OWED,
+            false => Promise::NONE,
+        };
+        self.hand_on(&kept, group, call.tried, call.found, 0, promise);
+        self.out.release_kept(kept);
+    }
+
     /// Hands a message that is kept to a member of a group that is not at the shards that were
     /// `tried`.
-    fn hand_on(
+    pub(super) fn hand_on(
         &mut self,
         kept: &Arc<Kept>,
         group: GroupId,
         tried: Shards,
         found: Found,
         ticket: u64,
+        promise: Promise,
     ) -> Routed {
         let Self {
             shares,
@@ -110,7 +131,7 @@ impl Broker {
             routed: Routed::default(),
         };
         *work += routing.hand_to_any(shares, group, peers, tried, found);
-        routing.send_calls(peers, tickets, ticket);
+        routing.send_calls(peers, tickets, ticket, promise);
         routing.finish()
     }
 }

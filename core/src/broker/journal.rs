@@ -14,17 +14,19 @@
 //! connected clients already, and deletions, may linger a little: most of it will not be needed.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use slotmap::SlotMap;
 
+use super::owing::Owing;
 use super::reply::Asker;
 use crate::connection::ConnectionId;
 use crate::message::Kept;
 use crate::packet::{PacketId, QoS};
+use crate::peer::Forwarded;
 use crate::retained::clock_of;
 use crate::session::{Delivery, PendingId, Row, Rows, Sequence, SessionId};
 use crate::store::Record;
@@ -84,6 +86,15 @@ pub(super) struct Journal {
     /// The first change of what is retained in each batch that is not committed.
     unsure_clocks: VecDeque<(u64, u64)>,
     pub(super) deletions: Vec<Record>,
+    /// Messages that go to peers once a batch is committed.
+    owing: VecDeque<Owing>,
+    /// Whether one of them is a part of the batch that is being gathered.
+    owes: bool,
+    next_owed: u64,
+    /// How many peers have not answered what is owed under a number.
+    debts: BTreeMap<u64, usize>,
+    /// Links from which something came that was owed.
+    pub(super) links: Vec<u8>,
     /// What waits for batches to be committed, each with its batch: sessions to be served, and
     /// connections whose CONNACK may leave.
     pub(super) to_serve: VecDeque<(u64, SessionId)>,
@@ -121,6 +132,11 @@ impl Journal {
             retained: Vec::new(),
             unsure_clocks: VecDeque::new(),
             deletions: Vec::new(),
+            owing: VecDeque::new(),
+            owes: false,
+            next_owed: 1,
+            debts: BTreeMap::new(),
+            links: Vec::new(),
             to_serve: VecDeque::new(),
             corked: VecDeque::new(),
             slowed: Vec::new(),
@@ -183,6 +199,8 @@ impl Journal {
             && self.subscriptions.is_empty()
             && self.incoming.is_empty()
             && self.retained.is_empty()
+            && self.links.is_empty()
+            && !self.owes
     }
 
     fn note(&mut self, bytes: usize, now: Instant) {
@@ -362,6 +380,61 @@ impl Journal {
         self.forget(&mut rows, &nobody, row, Some(&delivery.message), now);
     }
 
+    /// A message goes to peers once the batch that is being gathered is committed, and is a part of
+    /// it if it is owed.
+    pub(super) fn owe_peers(
+        &mut self,
+        ticket: u64,
+        is_owed: bool,
+        to: Vec<(u8, Forwarded)>,
+        now: Instant,
+    ) {
+        let mut number = 0;
+        if is_owed {
+            number = self.next_owed;
+            self.next_owed += 1;
+            self.owes = true;
+            self.debts.insert(number, to.len());
+            let message = to.first().map_or(0, |(_, it)| it.message.len());
+            self.note(message + ROW_BYTES, now);
+        }
+        let batch = self.await_open();
+        self.owing.push_back(Owing {
+            batch,
+            number,
+            ticket,
+            to,
+        });
+    }
+
+    /// What is owed in a batch.
+    pub(super) fn owing_in(&self, batch: u64) -> impl Iterator<Item = &Owing> {
+        let owing = self.owing.iter();
+        owing.filter(move |it| it.batch == batch && it.number > 0)
+    }
+
+    /// The next message that goes to peers, if what it waits for is committed.
+    pub(super) fn next_owing(&mut self, committed: u64) -> Option<Owing> {
+        if self.owing.front()?.batch > committed {
+            return None;
+        }
+        self.owing.pop_front()
+    }
+
+    /// A peer has committed what it was owed; returns whether it was the last one.
+    pub(super) fn paid(&mut self, number: u64, now: Instant) -> bool {
+        let Some(left) = self.debts.get_mut(&number) else {
+            return false;
+        };
+        *left -= 1;
+        if *left > 0 {
+            return false;
+        }
+        self.debts.remove(&number);
+        self.note(ROW_BYTES, now);
+        true
+    }
+
     /// The row of a session is out of date.
     pub(super) fn session(&mut self, id: SessionId, rows: &mut Rows, now: Instant) {
         if rows.dirty != self.open {
@@ -443,6 +516,7 @@ impl Journal {
         self.open += 1;
         self.is_awaited = false;
         self.is_urgent = false;
+        self.owes = false;
         self.since = None;
         self.taken_bytes = core::mem::take(&mut self.open_bytes);
         number

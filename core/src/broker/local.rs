@@ -12,6 +12,7 @@
 use alloc::vec::Vec;
 
 use super::Broker;
+use super::owing::Promise;
 use crate::message::{Kept, Message};
 use crate::packet::{
     PacketId, Properties, QoS, ReasonCode, SubscriptionOptions, SubscriptionRequest,
@@ -202,7 +203,7 @@ impl Broker {
                     packet: None,
                     shared: None,
                 };
-                self.accept(client.0, SessionId::default(), &message)
+                self.accept(client.0, SessionId::default(), &message, Promise::NONE)
                     .reason()
             }
             Err(reason) => {

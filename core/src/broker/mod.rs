@@ -11,7 +11,7 @@
 //!
 //! Where there are several shards, these come in: `moving` (connections to the shard that owns their
 //! client), `peers` (the links), `interests` (who has subscribers for what), `forward` (a message to
-//! peers), `arrival` (what comes from them), `tickets` (publishers that wait for peers), `barrier`
+//! peers), `owing` (messages that are committed before), `arrival` (what comes from them), `tickets` (publishers that wait for peers), `barrier`
 //! (subscriptions that wait until all shards know), `changes` (of what is retained).
 
 mod action;
@@ -36,6 +36,7 @@ mod lifetime;
 mod local;
 mod moving;
 mod outlet;
+mod owing;
 mod peers;
 mod publish;
 mod reply;

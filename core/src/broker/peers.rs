@@ -84,6 +84,17 @@ impl Broker {
             clock,
         };
         self.peers.push(peer, PeerMessage::Hello(hello));
+        self.tell_interests(peer);
+    }
+
+    /// All peers hear what there were subscribers for at the start.
+    pub(super) fn tell_restored(&mut self) {
+        for peer in self.peers.up().iter() {
+            self.tell_interests(peer);
+        }
+    }
+
+    fn tell_interests(&mut self, peer: u8) {
         let filters: Vec<FilterId> = self.filters.ids().collect();
         let mut filter = String::new();
         for id in filters {

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use super::handshake::is_reserved;
+use super::owing::Promise;
 use super::reply::{Answer, Reliance, reason_as_told};
 use super::route::Routed;
 use super::{Broker, Cause, EventKind, Strictness};
@@ -114,7 +115,7 @@ impl Broker {
         let (from, version) = (connection.session, connection.version);
         let (unreleased, offered) = (connection.unreleased, connection.offered);
         let Some(packet_id) = publish.packet_id else {
-            let routed = self.accept(from, SessionId::default(), message);
+            let routed = self.accept(from, SessionId::default(), message, Promise::NONE);
             if let Some(reason) = routed.refusal {
                 self.tell_refused(id, message.topic, reason);
             }
@@ -168,7 +169,8 @@ impl Broker {
         } else {
             from
         };
-        let routed = self.accept(from, after, message);
+        let promise = self.promise(from, publish.qos);
+        let routed = self.accept(from, after, message, promise);
         if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
         }
@@ -230,6 +232,25 @@ impl Broker {
         self.reply_with_records(id.into(), relies, without_records, records, answer);
     }
 
+    /// What is promised of a message that a session publishes, if it goes to peers.
+    fn promise(&mut self, from: SessionId, qos: QoS) -> Promise {
+        let mut promise = Promise {
+            is_awaited: true,
+            ..Promise::NONE
+        };
+        if self.peers.are_there()
+            && let Some(session) = self.sessions.get_mut(from)
+            && session.rows.durable
+        {
+            promise.is_owed = qos == QoS::ExactlyOnce;
+            promise.is_late = !self.out.journal.is_committed(session.rows.owes);
+            if promise.is_owed || promise.is_late {
+                session.rows.owes = self.out.journal.open();
+            }
+        }
+        promise
+    }
+
     /// What is noted for the store from now on is for the next answer to this client.
     fn begin_reply(&mut self, id: ConnectionId) {
         if self.out.journal.is_on()
@@ -249,6 +270,7 @@ impl Broker {
         from: SessionId,
         after: SessionId,
         message: &Message<'_>,
+        promise: Promise,
     ) -> Routed {
         let Some(session) = self.sessions.get(from) else {
             return Routed::refused(ReasonCode::UnspecifiedError);
@@ -277,14 +299,14 @@ impl Broker {
                 session.relies.batch = self.out.journal.await_open();
             }
             if !is_retained {
-                let routed = self.route_to_others(from, after, message);
+                let routed = self.route_to_others(from, after, message, promise);
                 return Routed {
                     ticket: routed.ticket,
                     ..Routed::refused(ReasonCode::QuotaExceeded)
                 };
             }
         }
-        self.route_to_others(from, after, message)
+        self.route_to_others(from, after, message, promise)
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its own
@@ -314,7 +336,11 @@ impl Broker {
             // A full store is counted there; nobody is left to be told.
             let _ = self.retain(&message, &will.properties, will.expiry);
         }
-        self.route(from, &message);
+        let promise = match self.out.journal.is_on() && will.qos > QoS::AtMostOnce {
+            true => Promise::OWED,
+            false => Promise::NONE,
+        };
+        self.route_to_others(from, SessionId::default(), &message, promise);
     }
 
     /// Keeps the message as its topic's retained one, or, if it is empty, forgets that one

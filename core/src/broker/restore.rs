@@ -73,6 +73,7 @@ impl Broker {
         for message in messages.into_values() {
             broker.out.release_kept(message);
         }
+        broker.tell_restored();
         broker
     }
 

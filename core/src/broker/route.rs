@@ -3,12 +3,13 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use slotmap::{Key, SlotMap};
+use slotmap::SlotMap;
 
 use super::Broker;
 use super::config::QueuePolicy;
 use super::deliver::{Post, Put};
 use super::outlet::Outlet;
+use super::owing::Promise;
 use super::room::{has_room, make_room};
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
@@ -115,7 +116,7 @@ impl Routed {
 impl Broker {
     /// Hands a message to all who subscribed to its topic.
     pub(super) fn route(&mut self, from: SessionId, message: &Message<'_>) -> Routed {
-        self.route_to_others(from, SessionId::default(), message)
+        self.route_to_others(from, SessionId::default(), message, Promise::NONE)
     }
 
     /// Hands a message to all who subscribed to its topic, here and at peers, but for the session
@@ -126,6 +127,7 @@ impl Broker {
         from: SessionId,
         after: SessionId,
         message: &Message<'_>,
+        promise: Promise,
     ) -> Routed {
         let Self {
             filters,
@@ -172,7 +174,7 @@ impl Broker {
         // What it changes is told with it, or to nobody.
         let change = peers.change.take();
         if peers.are_there() {
-            *work += routing.forward(peers, tickets, change, !after.is_null());
+            *work += routing.forward(peers, tickets, change, promise);
         }
         let routed = routing.finish();
         *work += routed.matched;

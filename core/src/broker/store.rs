@@ -35,6 +35,7 @@ impl Broker {
         self.write_subscriptions(&mut records);
         self.write_incoming(&mut records);
         self.write_deliveries(number, &mut records);
+        self.write_owed(number, &mut records);
         Some(Batch { number, records })
     }
 
@@ -72,6 +73,7 @@ impl Broker {
         for id in corked.collect::<Vec<_>>() {
             self.uncork(id);
         }
+        self.send_owed(number);
         self.progress_to_batch(number);
         let journal = &mut self.out.journal;
         let to_serve =
@@ -166,7 +168,8 @@ impl Broker {
             let session = self.sessions.get(id);
             session.is_some_and(|session| session.rows.durable)
         };
-        let mut needs = message.retain;
+        let (wanting, _) = self.peers.interests.of(message.topic);
+        let mut needs = message.retain || !wanting.is_empty();
         needs |= message.qos == QoS::ExactlyOnce && is_durable(from);
         self.filters
             .for_each_match(message.topic, |_, subscribers| {
@@ -405,14 +408,7 @@ fn write_message(message: &Kept, epoch: Epoch, records: &mut Vec<Record>) {
     }
     records.push(Record::PutMessage {
         number: message.number,
-        message: StoredMessage {
-            topic: message.topic().into(),
-            properties: message.share_properties(),
-            payload: message.share_payload(),
-            qos: message.qos,
-            retain: message.retain,
-            expires: (message.expires() != NEVER).then(|| epoch.to_unix(message.expires())),
-        },
+        message: message.stored(epoch),
     });
 }
 

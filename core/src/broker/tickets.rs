@@ -5,6 +5,7 @@
 //! is simple, and enough.
 
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::Broker;
 use super::reply::{Answer, reason_as_told};
@@ -80,7 +81,7 @@ impl Tickets {
     }
 
     /// One link has answered, or never will.
-    fn answered(&mut self, number: u64) {
+    pub(super) fn answered(&mut self, number: u64) {
         if let Some(ticket) = self.get_mut(number) {
             ticket.unanswered = ticket.unanswered.saturating_sub(1);
         }
@@ -107,6 +108,7 @@ impl Broker {
         let Some(link) = self.peers.link_mut(peer) else {
             return;
         };
+        let mut debts = Vec::new();
         while let Some(awaited) = link.answered(upto) {
             let exception = exceptions.binary_search_by_key(&awaited.number, |it| it.number);
             let outcome = match exception.ok().and_then(|at| exceptions.get(at)) {
@@ -120,6 +122,10 @@ impl Broker {
             };
             self.tickets.add(awaited.ticket, outcome);
             self.tickets.answered(awaited.ticket);
+            debts.push(awaited.owed);
+        }
+        for owed in debts {
+            self.paid(owed);
         }
         self.settle_tickets();
     }
@@ -127,14 +133,19 @@ impl Broker {
     /// Nobody waits for a peer any more.
     pub(super) fn give_up_waiting_for(&mut self, peer: u8) {
         if let Some(link) = self.peers.link_mut(peer) {
+            let mut debts = Vec::new();
             while let Some(awaited) = link.answered(u64::MAX) {
                 self.tickets.answered(awaited.ticket);
+                debts.push(awaited.owed);
+            }
+            for owed in debts {
+                self.paid(owed);
             }
         }
         self.settle_tickets();
     }
 
-    fn settle_tickets(&mut self) {
+    pub(super) fn settle_tickets(&mut self) {
         let before = self.tickets.settled;
         while let Some(ticket) = self.tickets.pop() {
             if let Some(publisher) = ticket.publisher {

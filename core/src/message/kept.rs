@@ -9,7 +9,8 @@ use bytes::Bytes;
 use super::Message;
 use crate::connection::NEVER;
 use crate::packet::{Properties, QoS};
-use crate::time::Instant;
+use crate::store::StoredMessage;
+use crate::time::{Epoch, Instant};
 
 /// A message that waits for its receivers. It owns exactly its bytes, so that it pins no buffer.
 #[derive(Clone, Debug)]
@@ -123,10 +124,18 @@ impl Kept {
         was_there
     }
 
-    /// The properties, to be referred to.
-    pub(crate) fn share_properties(&self) -> Bytes {
+    /// As it is to be stored.
+    pub(crate) fn stored(&self, epoch: Epoch) -> StoredMessage {
         let end = self.payload_at().min(self.content.len());
-        self.content.slice((self.topic_len as usize).min(end)..end)
+        let properties = (self.topic_len as usize).min(end)..end;
+        StoredMessage {
+            topic: self.topic().into(),
+            properties: self.content.slice(properties),
+            payload: self.share_payload(),
+            qos: self.qos,
+            retain: self.retain,
+            expires: (self.expires != NEVER).then(|| epoch.to_unix(self.expires)),
+        }
     }
 
     /// How many bytes of topic, properties and payload there are.

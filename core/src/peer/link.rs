@@ -31,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) replies: Option<Box<Replies>>,
     /// What the answers to this peer rely on.
     pub(crate) relies: Reliance,
+    /// The number of the last message that the peer owed, and that came.
+    pub(crate) last_owed: u64,
     /// Answers that are true and not told yet.
     stored: Option<Stored>,
     /// The clock that the peer has told last.
@@ -52,6 +54,8 @@ pub(crate) struct Link {
 pub(crate) struct Awaited {
     pub(crate) number: u64,
     pub(crate) ticket: u64,
+    /// Its number among what is owed, if it is; else 0.
+    pub(crate) owed: u64,
     /// Whether it was sent to be delivered, not only to be retained.
     pub(crate) delivered: bool,
 }
@@ -70,6 +74,7 @@ impl Link {
             told: 0,
             replies: None,
             relies: Reliance::NOTHING,
+            last_owed: 0,
             stored: None,
             heard_clock: 0,
             told_clock: 0,
@@ -88,11 +93,12 @@ impl Link {
     }
 
     /// The number of a message whose fate a ticket waits for.
-    pub(crate) fn number(&mut self, ticket: u64, delivered: bool) -> u64 {
+    pub(crate) fn number(&mut self, ticket: u64, owed: u64, delivered: bool) -> u64 {
         self.numbered += 1;
         self.awaited.push_back(Awaited {
             number: self.numbered,
             ticket,
+            owed,
             delivered,
         });
         self.numbered

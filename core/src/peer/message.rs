@@ -108,6 +108,8 @@ pub struct Forwarded {
     pub(crate) change: Option<Change>,
     /// Its number in the link, if its sender wants to know what became of it; else 0.
     pub(crate) number: u64,
+    /// Its number among what the sender owes, if it does; else 0.
+    pub(crate) owed: u64,
 }
 
 /// A shared subscription that a message is for.

@@ -19,6 +19,8 @@ pub(crate) struct Rows {
     pub(crate) deliveries: usize,
     /// The last batch in which one of those was put or deleted.
     pub(crate) batch: u64,
+    /// The last batch before which nothing that its client publishes goes to peers.
+    pub(crate) owes: u64,
 }
 
 /// The row of one delivery.

@@ -25,6 +25,7 @@
 //! shard.
 
 mod owed;
+mod placing;
 mod restore;
 
 use alloc::boxed::Box;

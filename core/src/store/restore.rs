@@ -6,6 +6,7 @@ use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+use super::placing::Placing;
 use super::{
     Batch, Record, StoredDelivery, StoredMessage, StoredOwed, StoredSession, StoredSubscription,
 };
@@ -154,58 +155,47 @@ impl Restore {
         self.settle_owed(&mut last, &mut fixes);
         let version = self.retained.values().map(|(version, _)| *version).max();
         let retained = Arc::new(self.take_retained(&mut fixes));
-        let mut parts: Vec<Restored> = (0..shards)
-            .map(|shard| Restored {
-                retained: Arc::clone(&retained),
-                version: version.unwrap_or(0),
-                next_place: last.0 + 1 + shard as u64,
-                next_message: last.1 + 1 + shard as u64,
-                step: shards as u64,
-                ..Restored::default()
-            })
-            .collect();
+        let (last_place, last_message) = last;
         let left_over = self.sessions.remove("");
+        let mut placing = Placing::new(shards, &self.messages, last_message, fixes);
         let mut groups = BTreeMap::new();
-        for (client_id, mut it) in self.sessions {
+        for (client_id, it) in self.sessions {
             let shard = owner(&client_id).min(shards - 1);
             for name in it.subscriptions.keys().filter(|it| it.starts_with('$')) {
                 groups.entry(String::from(&**name)).or_insert(shard);
             }
-            let deliveries = restored(core::mem::take(&mut it.deliveries));
-            if let Some(session) = &mut it.session
-                && usize::from(session.shard) != shard
-            {
+            let Some(mut session) = it.session else {
+                continue; // There are none without.
+            };
+            if usize::from(session.shard) != shard {
                 session.shard = u8::try_from(shard).unwrap_or(u8::MAX);
-                fixes.push(Record::PutSession {
+                placing.fix(Record::PutSession {
                     client_id: Arc::clone(&client_id),
                     session: session.clone(),
                 });
             }
-            let (Some(session), Some(part)) = (it.session, parts.get_mut(shard)) else {
-                continue; // There are none without.
-            };
-            part.needs(&deliveries, &self.messages);
-            part.sessions.push(RestoredSession {
-                client_id,
-                session,
-                subscriptions: it.subscriptions.into_iter().collect(),
-                incoming: it.incoming,
-                deliveries,
-            });
+            let mut deliveries = restored(it.deliveries);
+            placing.place(shard, &client_id, &mut deliveries);
+            if let Some(part) = placing.part(shard) {
+                part.sessions.push(RestoredSession {
+                    client_id,
+                    session,
+                    subscriptions: it.subscriptions.into_iter().collect(),
+                    incoming: it.incoming,
+                    deliveries,
+                });
+            }
         }
-        for delivery in restored(left_over.unwrap_or_default().deliveries) {
+        for mut delivery in restored(left_over.unwrap_or_default().deliveries) {
             let group = delivery.delivery.group.as_deref().unwrap_or_default();
             let shard = groups.get(group).copied().unwrap_or(0);
-            if let Some(part) = parts.get_mut(shard) {
-                part.needs(core::slice::from_ref(&delivery), &self.messages);
+            placing.place(shard, &Arc::from(""), core::slice::from_mut(&mut delivery));
+            if let Some(part) = placing.part(shard) {
                 part.left_over.push(delivery);
             }
         }
-        let batch = Batch {
-            number: 0,
-            records: fixes,
-        };
-        (batch, parts)
+        let (records, parts) = placing.finish(&retained, version.unwrap_or(0), last_place);
+        (Batch { number: 0, records }, parts)
     }
 
     /// Leaves out what belongs to nothing. Returns the last place and the last message.
@@ -268,16 +258,6 @@ impl Restored {
     /// How many sessions there are.
     pub fn sessions(&self) -> usize {
         self.sessions.len()
-    }
-
-    fn needs(&mut self, deliveries: &[RestoredDelivery], all: &BTreeMap<u64, StoredMessage>) {
-        for number in deliveries.iter().filter_map(|it| it.delivery.message) {
-            if let Some(message) = all.get(&number) {
-                self.messages
-                    .entry(number)
-                    .or_insert_with(|| message.clone());
-            }
-        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{Client, World};
 use crate::wire::{self, Publish, Version};
 
 /// The seed of all shards.
-const SEED: u64 = 1;
+pub(super) const SEED: u64 = 1;
 
 /// What is on its way between shards.
 #[derive(Debug, Default)]
@@ -25,6 +25,20 @@ pub(super) struct Links {
     moves_held: bool,
     /// How many messages went through links.
     delivered: u64,
+}
+
+/// The place of a shard among so many.
+pub(super) fn place(index: usize, count: usize) -> Place {
+    let small = |number: usize| u8::try_from(number).expect("there are few shards");
+    Place::new(small(index), small(count), SEED).expect("there is such a shard")
+}
+
+impl Links {
+    /// Loses what is on its way, and holds no link any more.
+    pub(super) fn clear(&mut self) {
+        self.queues.clear();
+        self.held.clear();
+    }
 }
 
 impl World {
@@ -50,8 +64,7 @@ impl World {
     }
 
     fn new_shard(&self, config: &Config, index: usize, count: usize) -> Broker {
-        let small = |number: usize| u8::try_from(number).expect("there are few shards");
-        let place = Place::new(small(index), small(count), SEED).expect("there is such a shard");
+        let place = place(index, count);
         let wall_clock = WallClock::from_unix_millis(0);
         Broker::in_place(config.clone(), place, self.now, wall_clock)
     }

@@ -481,6 +481,27 @@ fn retained_messages_that_were_not_sent_before_a_crash_are_sent_after_it() {
 }
 
 #[test]
+fn sessions_that_come_to_different_shards_do_not_delete_each_others_messages() {
+    let mut world = World::durable(Config::default());
+    let names = ["a", "b", "c", "d", "e", "f"].map(|name| format!("{name}0"));
+    for name in &names {
+        let client = world.connect_with(&persistent(name));
+        world.subscribe(client, "t", 1);
+        world.hang_up(client);
+    }
+    let publisher = world.connect(V, "p");
+    assert_eq!(world.publish_acked(publisher, "t", "x"), 0);
+    for (name, shards) in names.iter().zip([3, 2, 3, 1, 2, 1]) {
+        world.crash_to(shards);
+        let client = world.resume(&persistent(name));
+        assert_eq!(world.drain_texts(client), ["x"]);
+        world.pass(Duration::from_secs(1));
+        assert!(!world.rows.has_strays());
+    }
+    assert_eq!(world.rows.counts()[2..4], [0, 0]);
+}
+
+#[test]
 fn a_restored_store_is_the_same_again() {
     let mut world = World::durable(Config::default());
     let client = world.connect_with(&persistent("s"));

@@ -67,8 +67,9 @@ impl Run {
             max_uncommitted_bytes: *random.one_of(&[300, 1 << 20]),
             ..Config::default()
         };
+        let shards = *random.one_of(&[1, 1, 2, 3]);
         let mut run = Self {
-            world: World::durable(config),
+            world: World::durable_shards(config, shards),
             people: Vec::new(),
             next: 0,
             about: BTreeMap::new(),
@@ -238,13 +239,20 @@ impl Run {
                 0..40 => self.publish(who),
                 40..75 => drop(self.answer(who)),
                 75..78 => self.leave(who),
-                78..92 => drop(self.world.commit()),
+                78..92 => {
+                    let shard = self.random.below(self.world.shards());
+                    self.world.commit_of(shard);
+                }
                 92..97 => {
                     let time = *self.random.one_of(&[1, 2, 60]);
                     self.world.pass(Duration::from_millis(time));
                 }
                 _ if self.random.below(3) == 0 => {
-                    self.world.crash();
+                    let shards = match self.world.shards() {
+                        1 => 1,
+                        _ => 2 + self.random.below(2),
+                    };
+                    self.world.crash_to(shards);
                     for person in &mut self.people {
                         person.client = None;
                         person.owes.clear();
@@ -318,8 +326,11 @@ impl Run {
         }
         assert!(!self.world.rows.has_strays());
         assert_eq!(self.world.rows.counts()[2..4], [0, 0]);
-        assert_eq!(self.world.broker.queued_messages(), 0);
-        assert_eq!(self.world.broker.uncommitted_bytes(), 0);
+        for shard in 0..self.world.shards() {
+            let broker = self.world.shard(shard);
+            let left = (broker.queued_messages(), broker.uncommitted_bytes());
+            assert_eq!(left, (0, 0));
+        }
     }
 }
 
