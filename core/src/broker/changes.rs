@@ -67,7 +67,7 @@ impl Broker {
         let Some(link) = self.peers.link_mut(peer) else {
             return;
         };
-        if link.told_clock < due && link.told_clock < clock {
+        if link.told_clock < due && link.told_clock < clock && link.resync.is_none() {
             link.told_clock = clock;
             link.push(PeerMessage::Clock(clock));
         }
@@ -118,7 +118,10 @@ impl Broker {
                     self.peers.raise(peer);
                     break;
                 }
-                Step::Done => return,
+                Step::Done => {
+                    self.retained.versions().has_to_be_told();
+                    return self.tell_clock(peer);
+                }
             }
         }
         if let Some(link) = self.peers.link_mut(peer) {

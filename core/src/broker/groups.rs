@@ -76,7 +76,11 @@ impl Broker {
         let promise = Promise::NONE;
         let routed = self.hand_on(&kept, group, call.tried, call.found, ticket, promise);
         self.out.release_kept(kept);
-        self.tickets.add(ticket, routed);
+        if ticket > 0 {
+            self.tickets.add(ticket, routed);
+        } else if routed.matched == 0 {
+            self.out.counters.dropped_no_member += 1;
+        }
     }
 
     /// No member here could have a message that a peer owed: it is owed from here, in the batch in

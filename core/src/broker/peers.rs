@@ -76,12 +76,14 @@ impl Broker {
             return;
         };
         link.begin();
-        link.told_clock = clock;
+        // What it is told of what is retained is older; so the clock counts once that is done.
+        link.told_clock = if link.wants_resync { 0 } else { clock };
         link.resync = link.wants_resync.then_some(cursor);
         let hello = Hello {
             epoch: link.epoch,
             heard: link.peer_epoch,
             clock,
+            resync: link.wants_resync,
         };
         self.peers.push(peer, PeerMessage::Hello(hello));
         self.tell_interests(peer);
@@ -127,7 +129,9 @@ impl Broker {
         if has_heard {
             link.awaits_hello = false;
         }
-        self.peer_clock(from, hello.clock);
+        let clock = if hello.resync { 0 } else { hello.clock };
+        self.retained.versions().saw_clock(hello.clock);
+        self.peer_clock(from, clock);
         if !has_heard {
             self.greet(from);
         }

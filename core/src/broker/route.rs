@@ -13,6 +13,7 @@ use super::owing::Promise;
 use super::room::{has_room, make_room};
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::{QoS, ReasonCode};
+use crate::peer::Shards;
 use crate::session::{Delivery, Identifiers, Row, Session, SessionId, Subscription};
 use crate::share::GroupId;
 use crate::topic::FilterTree;
@@ -149,6 +150,7 @@ impl Broker {
             own,
         } = scratch;
         own.clear();
+        peers.overfull = Shards::NONE;
         let mut routing = Routing {
             message,
             encoder: Encoder::new(message, encoded),

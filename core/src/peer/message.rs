@@ -71,8 +71,10 @@ pub struct Hello {
     pub(crate) epoch: u64,
     /// The last beginning that the sender has heard of from the receiver; 0 is none.
     pub(crate) heard: u64,
-    /// As in [`PeerMessage::Clock`].
+    /// The clock of the sender.
     pub(crate) clock: u64,
+    /// Whether retained messages follow that are older than it.
+    pub(crate) resync: bool,
 }
 
 /// What a shard has subscribers for.

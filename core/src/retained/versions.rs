@@ -124,6 +124,13 @@ impl Versions {
         self.several.as_ref().map_or(0, |several| several.due)
     }
 
+    /// Peers have to hear the clock as it is.
+    pub(crate) fn has_to_be_told(&mut self) {
+        if let Some(several) = &mut self.several {
+            several.due = several.clock;
+        }
+    }
+
     /// Whether there are tombstones that came since it was last asked.
     pub(crate) fn is_news(&mut self) -> bool {
         let several = self.several.as_mut();

@@ -2,7 +2,7 @@
 
 use wherry_core::Config;
 use wherry_tests::scenario::{Client, World, numbers, texts};
-use wherry_tests::wire::{self, Version, kind};
+use wherry_tests::wire::{self, Version, Will, kind};
 
 const LIMIT: usize = 10_000;
 
@@ -155,6 +155,22 @@ fn publishers_that_leave_while_they_are_slowed_are_forgotten() {
         world.drain_texts(slow).last().map(String::as_str),
         Some("z")
     );
+}
+
+#[test]
+fn a_will_that_goes_into_a_full_link_slows_nobody_else() {
+    let (mut world, publisher, _) = slow_shard();
+    let will = Will {
+        qos: 1,
+        ..Will::new("t", vec![b'x'; 2 * LIMIT])
+    };
+    let name = world.name_at(0, "client");
+    let client = world.connect_with(&wire::connect(Version::V5).client_id(name).will(will));
+    world.hang_up(client);
+    world.publish(publisher, "elsewhere", "x");
+    assert!(world.is_read(publisher));
+    world.publish_at(publisher, 1, 1, "t", "x");
+    assert!(!world.is_read(publisher));
 }
 
 #[test]

@@ -206,6 +206,18 @@ fn if_nobody_is_left_there_is_no_subscriber() {
 }
 
 #[test]
+fn a_message_of_qos_0_that_comes_back_to_nobody_is_counted() {
+    let (mut world, publisher) = shards(&Config::default(), 2);
+    let (_, client) = member(&mut world, 1, "m");
+    world.hold(1, 0);
+    world.unsubscribe(client, FILTER);
+    world.publish(publisher, "t/1", "x");
+    world.release_all();
+    assert_eq!(world.dropped(), 1);
+    assert_eq!(world.shard(0).counters().dropped_no_member, 1);
+}
+
+#[test]
 fn a_message_is_refused_if_the_queues_of_all_members_are_full() {
     let config = Config {
         max_queued_messages: 1,
