@@ -419,26 +419,7 @@ fn take_all(world: &mut World, input: &mut Input<'_>) {
 /// Every client reads all there is and acknowledges in order.
 fn everyone(world: &mut World, _: &mut Input<'_>) {
     for at in 0..world.links.len() {
-        if !world.links[at].is_there() {
-            continue;
-        }
-        world.links[at].take(&mut world.broker, usize::MAX, &mut world.model);
-        world.act();
-        let mut bytes = Vec::new();
-        let link = &mut world.links[at];
-        for message in std::mem::take(&mut link.unanswered) {
-            let kinds: &[u8] = match (message.qos, message.received) {
-                (1, _) => &[kind::PUBACK],
-                (_, false) => &[kind::PUBREC, kind::PUBCOMP],
-                (_, true) => &[kind::PUBCOMP],
-            };
-            bytes.extend(
-                kinds
-                    .iter()
-                    .flat_map(|kind| wire::ack(*kind, message.packet_id)),
-            );
-        }
-        world.send(at, bytes);
+        world.catch_up(at);
     }
 }
 

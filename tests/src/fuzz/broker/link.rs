@@ -65,6 +65,8 @@ pub(super) struct Link {
     /// What its client has read and is not a whole packet yet.
     pub(super) read: Vec<u8>,
     pub(super) unanswered: Vec<Unanswered>,
+    /// PUBRELs of messages that came on an earlier connection.
+    pub(super) released: Vec<u16>,
     /// How many filters each request had, with the type of its answer.
     pub(super) requests: BTreeMap<u16, Vec<(u8, usize)>>,
     /// The last message that was published, to be repeated: its bytes, its number, whether it may
@@ -106,6 +108,7 @@ impl Link {
             unread: Vec::new(),
             read: Vec::new(),
             unanswered: Vec::new(),
+            released: Vec::new(),
             requests: BTreeMap::new(),
             last: None,
             sent_aliases: BTreeMap::new(),
@@ -161,7 +164,14 @@ impl Link {
                 let publish = packet.publish(version);
                 self.publish(publish, model);
             }
-            (ack @ (kind::PUBACK | kind::PUBREC | kind::PUBREL | kind::PUBCOMP), _) => {
+            (kind::PUBREL, _) => {
+                let packet_id = packet.ack(kind::PUBREL, version).packet_id;
+                let mut unanswered = self.unanswered.iter();
+                if unanswered.all(|it| it.packet_id != packet_id) {
+                    self.released.push(packet_id);
+                }
+            }
+            (ack @ (kind::PUBACK | kind::PUBREC | kind::PUBCOMP), _) => {
                 drop(packet.ack(ack, version));
             }
             (kind::SUBACK, _) => self.answer(packet, packet.suback(version).packet_id),

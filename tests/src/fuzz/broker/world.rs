@@ -10,7 +10,7 @@ use super::limits::Limits;
 use super::link::{Link, Stage};
 use super::local::Local;
 use super::model::Model;
-use crate::wire::Version;
+use crate::wire::{self, Version, kind};
 
 /// How many connections a script can speak of at a time.
 pub(super) const SLOTS: usize = 8;
@@ -283,18 +283,62 @@ impl World {
             .assert_kept(&self.broker, &self.links, has_locals);
     }
 
+    /// A client reads all there is and acknowledges in order.
+    pub(super) fn catch_up(&mut self, at: usize) {
+        if !self.links[at].is_there() {
+            return;
+        }
+        self.links[at].take(&mut self.broker, usize::MAX, &mut self.model);
+        self.act();
+        let link = &mut self.links[at];
+        let mut acks = Vec::new();
+        for message in std::mem::take(&mut link.unanswered) {
+            let kinds: &[u8] = match (message.qos, message.received) {
+                (1, _) => &[kind::PUBACK],
+                (_, false) => &[kind::PUBREC, kind::PUBCOMP],
+                (_, true) => &[kind::PUBCOMP],
+            };
+            acks.extend(kinds.iter().map(|kind| (*kind, message.packet_id)));
+        }
+        let released = std::mem::take(&mut link.released).into_iter();
+        acks.extend(released.map(|packet_id| (kind::PUBCOMP, packet_id)));
+        let acks = acks.into_iter();
+        let bytes = acks.flat_map(|(kind, packet_id)| wire::ack(kind, packet_id));
+        self.send(at, bytes.collect());
+    }
+
+    /// All clients read and acknowledge until nothing comes any more. What is still owed then is owed
+    /// to those who are not there, or who did something that need not be forgiven.
+    fn drain(&mut self) {
+        let mut arrived = usize::MAX;
+        while arrived != self.model.arrived || self.broker.waiting_bytes() > 0 {
+            arrived = self.model.arrived;
+            self.settle();
+            for at in 0..self.links.len() {
+                self.catch_up(at);
+            }
+            for at in 0..self.locals.len() {
+                self.take_messages(at, usize::MAX);
+            }
+            self.act();
+        }
+        for link in self.links.iter().filter(|link| link.is_there()) {
+            assert!(link.read.is_empty(), "half a packet: {link:?}");
+        }
+        let is_plain = |link: &Link| !link.is_wild && !link.is_lax && !link.asked;
+        let is_plain = self
+            .links
+            .iter()
+            .all(|link| !link.is_there() || is_plain(link));
+        if is_plain && self.broker.absent_sessions() == 0 {
+            assert_eq!(self.broker.queued_messages(), 0, "who is here has it all");
+        }
+    }
+
     /// All clients read what there is, go, and are forgotten. Returns how many messages arrived.
     pub(super) fn end(mut self) -> usize {
         self.idle = 0;
-        self.settle();
-        for at in 0..self.links.len() {
-            let link = &mut self.links[at];
-            if link.is_there() {
-                link.take(&mut self.broker, usize::MAX, &mut self.model);
-                assert!(link.read.is_empty(), "half a packet: {link:?}");
-                self.act();
-            }
-        }
+        self.drain();
         for at in 0..self.links.len() {
             if self.links[at].is_there() {
                 self.closed(at, Closed::EndOfStream);
@@ -302,7 +346,6 @@ impl World {
             }
         }
         for at in 0..self.locals.len() {
-            self.take_messages(at, usize::MAX);
             self.close_local(at);
         }
         self.act();
