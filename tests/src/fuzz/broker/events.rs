@@ -169,8 +169,8 @@ fn will(world: &mut World, input: &mut Input<'_>, at: usize, name: &str) -> Will
     if let Some(expiry) = expiry {
         properties = properties.with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(expiry));
     }
-    let link = &world.links[at];
-    world.model.published(Message {
+    let link = &mut world.links[at];
+    let number = world.model.published(Message {
         topic: topic.to_owned(),
         payload: payload.clone(),
         qos,
@@ -178,8 +178,12 @@ fn will(world: &mut World, input: &mut Input<'_>, at: usize, name: &str) -> Will
         expiry: expiry.filter(|_| link.version.is_v5()),
         publisher: name.to_owned(),
         times: 1,
-        sources: vec![link.source],
+        source: link.source,
+        is_will: true,
+        is_withdrawn: false,
     });
+    // It is that of the first CONNECT, or of none.
+    link.will = link.told.is_none().then_some(number);
     Will {
         topic: topic.into(),
         payload,
@@ -275,7 +279,9 @@ fn publish(world: &mut World, input: &mut Input<'_>) {
         expiry,
         publisher: publisher.unwrap_or_default(),
         times: 1,
-        sources: vec![link.source],
+        source: link.source,
+        is_will: false,
+        is_withdrawn: false,
     });
     let bytes = publish.bytes();
     link.last = (qos > 0).then(|| Last {
@@ -366,7 +372,18 @@ fn disconnect(world: &mut World, input: &mut Input<'_>) {
         }
         _ => wire::disconnect(version, reason),
     };
+    // Only if nothing can have come before it.
+    let is_alone = world.is_done && world.damage.is_none() && world.links[at].is_plainly_in();
     world.send(at, bytes);
+    let is_normal = expiry.is_none() && (reason == 0 || !version.is_v5());
+    let link = &mut world.links[at];
+    if is_alone
+        && is_normal
+        && link.unread.is_empty()
+        && let Some(number) = link.will.take()
+    {
+        world.model.withdrawn(number);
+    }
 }
 
 fn auth(world: &mut World, input: &mut Input<'_>) {

@@ -60,6 +60,8 @@ pub(super) struct Link {
     /// Whether an acknowledgement was sent that answers nothing.
     pub(super) is_lax: bool,
     pub(super) told: Option<Told>,
+    /// The number of its will, unless that was taken back.
+    pub(super) will: Option<usize>,
     /// What its client has sent and the program has not read.
     pub(super) unread: Vec<u8>,
     /// What its client has read and is not a whole packet yet.
@@ -105,6 +107,7 @@ impl Link {
             is_wild: false,
             is_lax: false,
             told: None,
+            will: None,
             unread: Vec::new(),
             read: Vec::new(),
             unanswered: Vec::new(),
@@ -121,6 +124,14 @@ impl Link {
     /// Whether the socket is there.
     pub(super) fn is_there(&self) -> bool {
         matches!(self.stage, Stage::Open | Stage::Closing)
+    }
+
+    /// Whether its client is in, for all that can be known, and what it sends is read at once.
+    pub(super) fn is_plainly_in(&self) -> bool {
+        self.stage == Stage::Open
+            && self.connack == Some(0)
+            && !(self.is_wild || self.asked || self.paused)
+            && self.unread.is_empty()
     }
 
     /// The client takes so many bytes, and reads what is complete.

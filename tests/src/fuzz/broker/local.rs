@@ -97,7 +97,9 @@ pub(super) fn publish(world: &mut World, input: &mut Input<'_>) {
         expiry,
         publisher: local.name.to_owned(),
         times: 1,
-        sources: vec![local.source],
+        source: local.source,
+        is_will: false,
+        is_withdrawn: false,
     });
     let expiry = expiry.map(Property::MessageExpiryInterval);
     let reason = world.broker.publish_local(

@@ -22,12 +22,20 @@ pub(super) struct Message {
     pub(super) publisher: String,
     /// How often it may count as published.
     pub(super) times: usize,
-    /// On which connections, or by which local clients: one of them must have had leave.
-    pub(super) sources: Vec<Source>,
+    /// By which connection or local client: it must have had leave.
+    pub(super) source: Source,
+    /// Whether it is a will, which is published later than others that come after it here.
+    pub(super) is_will: bool,
+    /// Whether it is a will that was taken back.
+    pub(super) is_withdrawn: bool,
 }
 
 /// A connection or a local client.
 pub(super) type Source = usize;
+
+/// Messages that come in the order in which they were published: to whom, from whom, about what, and
+/// the QoS of both.
+type Stream = (Source, Source, String, [u8; 2]);
 
 /// One entry of a SUBSCRIBE.
 #[derive(Clone, Debug)]
@@ -86,6 +94,8 @@ pub(super) struct Model {
     /// Topics to which an empty message was published.
     emptied: BTreeSet<String>,
     clients: BTreeMap<String, Client>,
+    /// The number of the last message of each stream.
+    last: BTreeMap<Stream, usize>,
     /// The grants that each source has had.
     grants: Vec<Vec<Granted>>,
     /// Whether anything was sent of which it is not known what it says.
@@ -113,6 +123,11 @@ impl Model {
     /// It was sent once more, and may count once more.
     pub(super) fn published_again(&mut self, number: usize) {
         self.messages[number].times += 1;
+    }
+
+    /// A will is not to be published any more.
+    pub(super) fn withdrawn(&mut self, number: usize) {
+        self.messages[number].is_withdrawn = true;
     }
 
     /// A new source, which may do nothing yet.
@@ -175,9 +190,11 @@ impl Model {
         let number: usize = number.and_then(|it| it.parse().ok()).expect("a number");
         let message = &self.messages[number];
         message.assert_is(arrival);
-        let mut sources = message.sources.iter().flat_map(|it| &grants[*it]);
-        let had_leave = sources.any(|grant| grant.may_publish(&message.topic));
+        let mut had = grants[message.source].iter();
+        let had_leave = had.any(|grant| grant.may_publish(&message.topic));
         assert!(had_leave, "its publisher had no leave: {message:?}");
+        // [MQTT-3.14.4-3]
+        assert!(!message.is_withdrawn, "a will taken back: {message:?}");
         // [MQTT-3.8.3-3] Who published what is retained is not kept.
         let is_own = message.publisher == name && !arrival.retain;
         let is_wanted = asked.iter().any(|it| !is_own || !it.no_local);
@@ -193,6 +210,17 @@ impl Model {
             *copies += 1;
             let most = message.times * live + replays;
             assert!(*copies <= most, "{name:?}, {copies} times: {message:?}");
+            let is_ordered = groups.is_empty() && !arrival.retain;
+            if is_ordered && message.times == 1 && !message.is_will {
+                // [MQTT-4.6.0-5]
+                let qos = [message.qos, arrival.qos];
+                let stream = (receiver, message.source, arrival.topic.to_owned(), qos);
+                let before = self.last.insert(stream, number);
+                assert!(
+                    before < Some(number),
+                    "{name:?}, after {before:?}: {message:?}"
+                );
+            }
         }
     }
 }

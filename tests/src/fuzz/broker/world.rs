@@ -38,7 +38,7 @@ pub(super) struct World {
     /// A byte of the next packet that is changed: where, and how.
     pub(super) damage: Option<(usize, u8)>,
     /// Whether all actions have been done since the last call.
-    is_done: bool,
+    pub(super) is_done: bool,
 }
 
 impl World {
