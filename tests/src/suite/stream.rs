@@ -11,21 +11,37 @@ use crate::wire::{self, PINGREQ, Properties, Value, Version, Will, id, kind};
 /// A whole conversation, each of its bytes in a segment of its own, has the same answers.
 pub fn byte_by_byte_is_understood(binary: &BinaryUnderTest) {
     let broker = binary.start();
+    let mut other = Client::connect(&broker, Version::V5, "other");
     for version in versions() {
         let mut client = Client::dial(&broker, version);
-        client.send_one_by_one(wire::connect(version).client_id("slow").bytes());
+        let mut send = |client: &mut Client, bytes: Vec<u8>| {
+            client.send_to_be_read_one_by_one(bytes, &mut other);
+        };
+        send(
+            &mut client,
+            wire::connect(version).client_id("slow").bytes(),
+        );
         client.expect_connack(0);
-        client.send_one_by_one(wire::subscribe(version, 1, &[("slow/+", 0), ("a", 0)]));
+        send(
+            &mut client,
+            wire::subscribe(version, 1, &[("slow/+", 0), ("a", 0)]),
+        );
         assert_eq!(client.expect_any().suback(version).codes.len(), 2);
-        client.send_one_by_one(wire::publish(version, "slow/a", [7; 300]).retain().bytes());
+        send(
+            &mut client,
+            wire::publish(version, "slow/a", [7; 300]).retain().bytes(),
+        );
         client.expect_publish("slow/a", [7; 300], false);
-        client.send_one_by_one(wire::publish(version, "slow/a", "").retain().bytes());
+        send(
+            &mut client,
+            wire::publish(version, "slow/a", "").retain().bytes(),
+        );
         client.expect_publish("slow/a", "", false);
-        client.send_one_by_one(PINGREQ);
+        send(&mut client, PINGREQ.to_vec());
         client.expect_packet(kind::PINGRESP);
-        client.send_one_by_one(wire::unsubscribe(version, 2, &["slow/+"]));
+        send(&mut client, wire::unsubscribe(version, 2, &["slow/+"]));
         assert_eq!(client.expect_any().unsuback(version).packet_id, 2);
-        client.send_one_by_one(wire::disconnect(version, 0));
+        send(&mut client, wire::disconnect(version, 0));
         client.expect_closed();
     }
 }
