@@ -102,9 +102,19 @@ pub fn retain_handling_is_respected(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut client = Client::connect(&broker, Version::V5, "handling");
     client.publish_retained("handling/a", "kept");
-    let subscribe = |client: &mut Client, handling, sent: bool| {
-        let options = retain_handling(handling);
-        let codes = client.subscribe_with(&Properties::new(), &[("handling/+", options)]);
+    let mut number = 0;
+    let mut subscribe = |client: &mut Client, handling, sent: bool| {
+        // Other options, or another identifier, do not make a subscription a new one.
+        number += 1;
+        let properties =
+            Properties::new().with(id::SUBSCRIPTION_IDENTIFIER, Value::Variable(number));
+        let options = retain_handling(handling)
+            | if number % 2 == 0 {
+                RETAIN_AS_PUBLISHED
+            } else {
+                0
+            };
+        let codes = client.subscribe_with(&properties, &[("handling/+", options)]);
         assert_eq!(codes, [0]);
         if sent {
             client.expect_publish("handling/a", "kept", true);

@@ -400,8 +400,11 @@ fn retain_handling_is_kept() {
     world.publish_retained(client, "t", "x");
     world.subscribe(client, "t", 0x20);
     world.expect_nothing(client);
-    world.subscribe(client, "t", 0x10);
-    world.expect_nothing(client);
+    // No other option makes a new subscription of it.
+    for options in [0x10, 0x11, 0x12, 0x18, 0x14] {
+        world.subscribe(client, "t", options);
+        world.expect_nothing(client);
+    }
     world.subscribe(client, "+", 0x10);
     assert_eq!(world.messages(client).len(), 1);
     world.subscribe(client, "+", 0x00);
