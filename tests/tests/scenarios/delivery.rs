@@ -1,7 +1,7 @@
 //! Who gets a message, how often, and in what form.
 
 use wherry_tests::scenario::World;
-use wherry_tests::wire::{self, Properties, Value, Version, id, kind};
+use wherry_tests::wire::{self, Properties, Publish, Value, Version, id, kind};
 
 const NO_LOCAL: u8 = 0x04;
 const RETAIN_AS_PUBLISHED: u8 = 0x08;
@@ -99,6 +99,12 @@ fn the_retain_flag_is_passed_on_only_to_those_who_asked() {
     assert!(!world.expect_message(kept).retain);
 }
 
+/// The properties of a message, as they stand in it.
+fn carried(message: Publish) -> Properties {
+    let add = |all: Properties, (id, value)| all.with(id, value);
+    message.properties.into_iter().fold(Properties::new(), add)
+}
+
 #[test]
 fn properties_go_from_end_to_end_in_order_and_old_clients_see_none() {
     // [MQTT-3.3.2-4], [MQTT-3.3.2-15] to [MQTT-3.3.2-20]
@@ -111,27 +117,33 @@ fn properties_go_from_end_to_end_in_order_and_old_clients_see_none() {
     let properties = Properties::new()
         .user("b", "1")
         .with(id::PAYLOAD_FORMAT_INDICATOR, Value::Byte(1))
-        .with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(7))
         .with(id::CONTENT_TYPE, Value::Text("text/plain".into()))
         .user("a", "2")
         .with(id::RESPONSE_TOPIC, Value::Text("r".into()))
         .with(id::CORRELATION_DATA, Value::Binary(vec![0, 255]))
-        .user("b", "1");
+        .user("b", "1")
+        // It is counted down where a message is kept, and comes last there.
+        .with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(7));
     for retain in [false, true] {
         let mut publish = wire::publish(Version::V5, "t", "x").properties(properties.clone());
         if retain {
             publish = publish.retain();
         }
         world.send(publisher, publish.bytes());
-        let got = world.expect_message(new);
-        let mut again = Properties::new();
-        for (id, value) in got.properties {
-            again = again.with(id, value);
-        }
-        assert_eq!(again, properties);
+        assert_eq!(carried(world.expect_message(new)), properties);
         let got = world.expect_message(old);
         assert_eq!((&got.topic[..], &got.payload[..]), ("t", &b"x"[..]));
     }
+    // So does what is kept: what is retained, and what waits for someone.
+    let late = wire::lasting(Version::V5, "late");
+    let client = world.connect_with(&late);
+    world.subscribe(client, "t", 1);
+    assert_eq!(carried(world.expect_message(client)), properties);
+    world.hang_up(client);
+    let publish = wire::publish(Version::V5, "t", "x").qos(1, 1);
+    world.send(publisher, publish.properties(properties.clone()).bytes());
+    let client = world.resume(&late);
+    assert_eq!(carried(world.expect_message(client)), properties);
 }
 
 #[test]
