@@ -346,4 +346,28 @@ fn acknowledgements_carry_at_most_one_reason_string() {
         assert!(properties.len() <= 1);
         assert!(properties.iter().all(|(id, _)| *id == id::REASON_STRING));
     }
+    // Where all goes well there is nothing to say at all, whatever the message has.
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let subscriber = world.connect(Version::V5, "subscriber");
+    world.subscribe(subscriber, "t", 2);
+    let user = Properties::new().user("k", "v");
+    let none = |world: &mut World, client, kind| {
+        let ack = world.expect_ack(client, kind);
+        assert_eq!((ack.properties, ack.reason & !0x10), (vec![], 0));
+    };
+    for topic in ["t", "nobody's"] {
+        let publish = wire::publish(Version::V5, topic, "x").properties(user.clone());
+        world.send(publisher, publish.clone().qos(1, 7).bytes());
+        none(&mut world, publisher, kind::PUBACK);
+        world.send(publisher, publish.qos(2, 7).bytes());
+        none(&mut world, publisher, kind::PUBREC);
+        world.ack(publisher, kind::PUBREL, 7);
+        none(&mut world, publisher, kind::PUBCOMP);
+    }
+    let first = world.expect_message(subscriber);
+    world.acknowledge(subscriber, &first);
+    let second = world.expect_message(subscriber).packet_id.unwrap();
+    world.ack(subscriber, kind::PUBREC, second);
+    none(&mut world, subscriber, kind::PUBREL);
 }
