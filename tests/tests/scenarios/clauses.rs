@@ -38,15 +38,28 @@ fn a_message_of_qos_0_goes_out_without_dup_and_identifier() {
     });
     for from in VERSIONS {
         let publisher = world.connect(from, "publisher");
-        world.publish(publisher, "t", "x");
-        for (reader, to) in readers.iter().zip(VERSIONS) {
-            let expected: &[u8] = if to.is_v5() {
-                b"\x30\x05\0\x01t\0x"
-            } else {
-                b"\x30\x04\0\x01tx"
-            };
-            assert_eq!(world.received(*reader), expected, "{from:?} to {to:?}");
-            world.next(*reader);
+        // Whatever it was published with.
+        for qos in 0..=2 {
+            for retain in [false, true] {
+                let publish = wire::publish(from, "t", "x");
+                let publish = if retain { publish.retain() } else { publish };
+                let publish = if qos > 0 {
+                    publish.qos(qos, 7)
+                } else {
+                    publish
+                };
+                world.send(publisher, publish.bytes());
+                world.ack(publisher, kind::PUBREL, 7);
+                for (reader, to) in readers.iter().zip(VERSIONS) {
+                    let expected: &[u8] = if to.is_v5() {
+                        b"\x30\x05\0\x01t\0x"
+                    } else {
+                        b"\x30\x04\0\x01tx"
+                    };
+                    assert_eq!(world.received(*reader), expected, "{from:?} to {to:?}");
+                    world.next(*reader);
+                }
+            }
         }
     }
 }
