@@ -156,12 +156,16 @@ fn a_session_that_is_resumed_without_expiry_is_used_up() {
 fn a_session_lives_for_its_expiry_after_the_connection_and_not_a_millisecond_longer() {
     // [MQTT-3.1.2-23], section 4.1
     let mut world = World::new(quiet());
-    for short_of in [1, 0] {
+    // However the connection ended.
+    for (short_of, says_goodbye) in [(1, false), (1, true), (0, false), (0, true)] {
         let client = world.connect_with(&expiring("a", 100));
         world.subscribe(client, "t", 1);
         // The time of the connection does not count.
         world.pass(DAY);
-        world.hang_up(client);
+        match says_goodbye {
+            true => world.send(client, wire::disconnect(Version::V5, 0)),
+            false => world.hang_up(client),
+        }
         world.pass(Duration::from_secs(100) - Duration::from_millis(short_of));
         let (client, connack) = world.connack(&expiring("a", 100));
         assert_eq!(connack.session_present, short_of > 0);
