@@ -368,12 +368,15 @@ fn all_functions() -> Vec<Function> {
     found
 }
 
+/// Whether a test with this path has that name: as much of the path as it takes.
+fn is_meant(path: &str, name: &str) -> bool {
+    let before = path.strip_suffix(name);
+    before.is_some_and(|before| before.is_empty() || before.ends_with("::"))
+}
+
 /// What is wrong with a test's name.
 fn wrong_name(name: &str, functions: &[Function]) -> Option<String> {
-    let is_meant = |function: &&Function| {
-        let before = function.path.strip_suffix(name);
-        before.is_some_and(|before| before.is_empty() || before.ends_with("::"))
-    };
+    let is_meant = |function: &&Function| is_meant(&function.path, name);
     let meant: Vec<&Function> = functions.iter().filter(is_meant).collect();
     match meant[..] {
         [] => Some(format!("there is no test `{name}`")),
@@ -477,6 +480,81 @@ fn only_statements_that_exist_are_cited() {
         }
     }
     expect_none(&wrong);
+}
+
+/// What is wrong with the mutant that breaks a statement: it has to be caught by all that the row
+/// of the statement names.
+fn wrong_mutant(patch: &str, tables: &[(&str, String)]) -> Option<String> {
+    let said = |word| {
+        patch
+            .lines()
+            .filter_map(move |line| line.strip_prefix(word))
+    };
+    let Some((name, id)) = said("Row: ").find_map(|row| row.split_once(' ')) else {
+        return Some("names no row".into());
+    };
+    let Some((_, table)) = tables.iter().find(|(known, _)| *known == name) else {
+        return Some(format!("there is no table {name}"));
+    };
+    let rows = rows(table);
+    let Some(row) = rows.iter().find(|row| row.id == id) else {
+        return Some(format!("{name} has no row {id}"));
+    };
+    let Ok(Shown::By(wanted)) = row.shown() else {
+        return Some(format!("{id} is shown by no test"));
+    };
+    let catchers: Vec<&str> = said("Caught by: ").collect();
+    let catches = |test: &&str| catchers.iter().any(|path| is_meant(path, test));
+    let missing: Vec<&str> = wanted.iter().filter(|it| !catches(it)).copied().collect();
+    if !missing.is_empty() {
+        return Some(format!("is not to be caught by {}", missing.join(", ")));
+    }
+    (wanted.len() != catchers.len()).then(|| format!("is to be caught by more than {id} names"))
+}
+
+#[test]
+fn the_mutant_of_a_statement_is_to_be_caught_by_all_that_its_row_names() {
+    let tables = TABLES.map(|(name, _)| (name, table(name)));
+    let (mut wrong, mut mutants) = (Vec::new(), 0);
+    for entry in fs::read_dir(root().join("tests/mutants/ledger")).unwrap() {
+        let path = entry.unwrap().path();
+        let patch = fs::read_to_string(&path).unwrap();
+        mutants += 1;
+        let mistake = wrong_mutant(&patch, &tables);
+        wrong.extend(mistake.map(|mistake| format!("{} {mistake}", path.display())));
+    }
+    expect_none(&wrong);
+    assert!(mutants >= 30, "only {mutants}");
+}
+
+#[test]
+fn mistakes_in_the_mutant_of_a_statement_are_found() {
+    let rows = "| statement | in our words | shown by |\n|---|---|---|\n\
+        | [MQTT-1.5.4-1] | a | `a::runs`, `b::runs` |\n| [MQTT-1.5.4-2] | b | none: why |\n";
+    let tables = [("table.md", rows.to_owned())];
+    let wrong = |patch: &str| wrong_mutant(patch, &tables).unwrap_or_default();
+    let all = "Row: table.md [MQTT-1.5.4-1]\nCaught by: x::a::runs\nCaught by: x::b::runs\n";
+    assert_eq!(wrong(all), "");
+    assert_eq!(wrong("Broken: all\n"), "names no row");
+    assert_eq!(
+        wrong("Row: other.md [MQTT-1.5.4-1]"),
+        "there is no table other.md"
+    );
+    assert_eq!(
+        wrong("Row: table.md [MQTT-1.5.4-3]"),
+        "table.md has no row [MQTT-1.5.4-3]"
+    );
+    assert_eq!(
+        wrong("Row: table.md [MQTT-1.5.4-2]"),
+        "[MQTT-1.5.4-2] is shown by no test"
+    );
+    let one = all.trim_end().trim_end_matches("Caught by: x::b::runs");
+    assert_eq!(wrong(one), "is not to be caught by b::runs");
+    let more = format!("{all}Caught by: x::c::runs\n");
+    assert_eq!(
+        wrong(&more),
+        "is to be caught by more than [MQTT-1.5.4-1] names"
+    );
 }
 
 #[test]
