@@ -81,7 +81,7 @@ impl Run {
             })
             .collect();
         // A store that is never slow must not make a difference.
-        let world = if shards == 1 && seed % 2 == 0 {
+        let world = if shards == 1 && seed.is_multiple_of(2) {
             config.commit_linger = Duration::ZERO;
             World::durable(config)
         } else {
