@@ -25,6 +25,7 @@ pub mod fuzz;
 pub mod random;
 pub mod rows;
 pub mod scenario;
+pub mod sim;
 pub mod suite;
 pub mod wire;
 

@@ -1,11 +1,27 @@
 //! How much there is of everything, now and since the start.
 
 use super::{Broker, Counters};
+use crate::connection::ConnectionId;
 
 impl Broker {
     /// How many connections there are, closing ones included.
     pub fn connections(&self) -> usize {
         self.connections.len()
+    }
+
+    /// Whether a client is in on this connection: it was admitted, and its session is not over yet.
+    pub fn is_in(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .is_some_and(|connection| connection.is_open())
+    }
+
+    /// Whether what comes in on this connection is looked at, rather than kept until a pause ends, or
+    /// discarded.
+    pub fn is_heard(&self, id: ConnectionId) -> bool {
+        self.connections
+            .get(id)
+            .is_some_and(|connection| !connection.paused.any() && !connection.is_closing())
     }
 
     /// How many sessions there are.

@@ -67,6 +67,14 @@ impl Outlet {
         message
     }
 
+    /// The same, of a message that expires then.
+    pub(super) fn keep_until(&mut self, message: &Message<'_>, expires: Instant) -> Arc<Kept> {
+        let number = self.journal.number_message();
+        let message = Kept::until(message, self.retained_change, number, expires, self.now);
+        self.held += message.len();
+        message
+    }
+
     /// A message that was stored is kept from now on.
     pub(super) fn hold(&mut self, message: Arc<Kept>) -> Arc<Kept> {
         self.held += message.len();

@@ -136,7 +136,8 @@ impl Broker {
             let subscription = replay.subscription;
             let is_held = subscription.qos > QoS::AtMostOnce || session.local;
             let outgoing = &session.outgoing;
-            let is_full = outgoing.bytes() >= config.max_queued_bytes
+            let is_full = outgoing.len() >= config.max_queued_messages
+                || outgoing.bytes() >= config.max_queued_bytes
                 || post.out.held_bytes() >= config.max_queued_bytes_total;
             let has_room = match session.local {
                 true => outgoing.waiting() < ENOUGH_WAITING,
@@ -193,7 +194,7 @@ impl Broker {
                 );
                 continue;
             }
-            let kept = post.out.keep(&message);
+            let kept = post.out.keep_until(&message, retained.expires());
             let message = kept.message(now);
             let mut encoder = Encoder::new(&message, encoded);
             let delivery = Delivery {

@@ -138,6 +138,22 @@ impl Kept {
         }
     }
 
+    /// The same, but that it expires then: what is left of an interval is told in whole seconds, and
+    /// what is retained expires to the millisecond.
+    pub(crate) fn until(
+        message: &Message<'_>,
+        change: u64,
+        number: u64,
+        expires: Instant,
+        now: Instant,
+    ) -> Arc<Self> {
+        let mut kept = Self::new(message, change, number, now);
+        if let Some(kept) = Arc::get_mut(&mut kept) {
+            kept.expires = expires;
+        }
+        kept
+    }
+
     /// How many bytes of topic, properties and payload there are.
     pub(crate) fn len(&self) -> usize {
         self.content.len()

@@ -524,6 +524,10 @@ fn is_own(topic: &str) -> bool {
 }
 
 impl Retained {
+    pub(crate) fn expires(&self) -> Instant {
+        self.expires
+    }
+
     /// The change that it was.
     pub(crate) fn change(&self) -> Change {
         let (version, keeps) = (self.version(), true);

@@ -1,0 +1,105 @@
+//! What is still owed when all should be done.
+
+use super::Oracle;
+use super::session::{Got, Source};
+
+impl Oracle {
+    /// All that is owed and has not come, in words.
+    pub(crate) fn pending(&mut self) -> Vec<String> {
+        self.ascribe_all();
+        let mut pending = Vec::new();
+        let now = self.now;
+        for session in self.current.values() {
+            let it = &self.sessions[*session];
+            for owed in &it.owed {
+                if owed.expires.is_none_or(|at| at > now) {
+                    let by = match owed.source {
+                        Source::Replay(sub) => {
+                            format!(", retained, by {:?}", it.subs[sub].name)
+                        }
+                        _ => String::new(),
+                    };
+                    let what = self.describe(owed.number);
+                    pending.push(format!("{} has not got {what}{by}", it.name));
+                }
+            }
+            for (id, flight) in &it.flights {
+                if flight.due.is_some() {
+                    let what = if flight.released { "PUBREL" } else { "PUBLISH" };
+                    pending.push(format!("{} has not got {what} {id} again", it.name));
+                }
+            }
+        }
+        for (number, message) in self.messages.iter().enumerate() {
+            for copy in message.instances.iter().flat_map(|it| &it.copies) {
+                let is_due = copy.must && !copy.over && copy.holder.is_none();
+                if is_due && copy.expires.is_none_or(|at| at > now) {
+                    let what = self.describe(number);
+                    pending.push(format!("no member of {} has got {what}", copy.group));
+                }
+            }
+        }
+        for conn in &self.inside {
+            let it = &self.conns[*conn];
+            let mut answers = |count: usize, what| {
+                if count > 0 {
+                    pending.push(format!("{} waits for {count} {what}", self.name(*conn)));
+                }
+            };
+            answers(it.pubacks.len(), "PUBACK");
+            answers(it.pubrecs.len(), "PUBREC");
+            answers(it.pubcomps.len(), "PUBCOMP");
+            answers(it.subacks.len(), "SUBACK");
+            answers(it.unsubacks.len(), "UNSUBACK");
+            answers(it.pings, "PINGRESP");
+            answers(it.releases.len(), "PUBREL");
+        }
+        pending
+    }
+
+    /// What had to come by one way, and came by another that looks the same, is not missing.
+    fn ascribe_all(&mut self) {
+        for session in self.current.values() {
+            for owed in std::mem::take(&mut self.sessions[*session].owed) {
+                let it = &mut self.sessions[*session];
+                let is_there = match owed.source {
+                    Source::Direct(instance) => {
+                        let since = self.messages[owed.number].instances[instance].op.from;
+                        let is_like = |got: &Got| {
+                            matches!(got.source, Source::Direct(_)) && got.look == owed.look
+                        };
+                        it.ascribe((owed.number, owed.source), since, is_like)
+                    }
+                    _ => false,
+                };
+                if !is_there {
+                    it.owed.push(owed);
+                }
+            }
+        }
+        // What came by an instance that has expired since came perhaps by another.
+        let messages = &self.messages;
+        for session in self.current.values() {
+            for (number, all) in &mut self.sessions[*session].got {
+                for got in all.iter_mut() {
+                    if let Source::Group(group, instance) = got.source {
+                        let copies = &messages[*number].instances[instance].copies;
+                        let copy = copies.iter().find(|copy| copy.group == group);
+                        let expires = copy.and_then(|copy| copy.expires);
+                        got.was_owed &= expires.is_none_or(|at| at > self.now);
+                    }
+                }
+            }
+        }
+        for number in 0..self.messages.len() {
+            for instance in 0..self.messages[number].instances.len() {
+                for place in 0..self.instance(number, instance).copies.len() {
+                    let copy = self.instance(number, instance).copies[place];
+                    if copy.must && !copy.over && copy.holder.is_none() {
+                        self.ascribe_copy(number, instance, place);
+                    }
+                }
+            }
+        }
+    }
+}

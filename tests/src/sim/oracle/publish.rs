@@ -1,0 +1,337 @@
+//! Messages, and who is to have them.
+
+use super::Oracle;
+use super::op::{NOBODY, Op};
+use super::session::{Awaited, Got, Held, Look, Owed, Session, Source, Stage, Unfinished};
+use super::subscribe::Sub;
+use crate::sim::packets::{Content, Number};
+use crate::sim::schedule::Millis;
+use crate::sim::universe::matches;
+
+/// A message, and how often the broker took it for a new one.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) content: Content,
+    pub(super) instances: Vec<Instance>,
+}
+
+/// One time that a message came in.
+#[derive(Debug)]
+pub(super) struct Instance {
+    pub(super) op: Op,
+    /// The session of its publisher.
+    pub(super) session: usize,
+    /// When it came.
+    pub(super) at: Millis,
+    /// When it was surely under way; `None` if it perhaps never was.
+    pub(super) taken: Option<Millis>,
+    /// Whether its publisher had no right to send it, so that nobody gets it.
+    pub(super) refused: bool,
+    pub(super) copies: Vec<GroupCopy>,
+}
+
+/// A message on its way to one member of a shared subscription.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct GroupCopy {
+    pub(super) group: &'static str,
+    /// The session that has got it and has not acknowledged it.
+    pub(super) holder: Option<usize>,
+    pub(super) over: bool,
+    pub(super) must: bool,
+    pub(super) expires: Option<Millis>,
+}
+
+impl GroupCopy {
+    fn new(group: &'static str) -> Self {
+        Self {
+            group,
+            holder: None,
+            over: false,
+            must: false,
+            expires: None,
+        }
+    }
+}
+
+impl Instance {
+    /// When it expires, at the earliest and at the latest.
+    pub(super) fn expires(&self, expiry: Option<u32>) -> Option<(Millis, Millis)> {
+        let time = Millis::from(expiry?) * 1000;
+        Some((self.at + time, self.taken.unwrap_or(Millis::MAX / 2) + time))
+    }
+}
+
+impl Oracle {
+    /// PUBLISH came.
+    pub(super) fn publish(
+        &mut self,
+        conn: usize,
+        session: usize,
+        number: Number,
+        (id, qos, dup): (Option<u16>, u8, bool),
+    ) {
+        let it = &mut self.sessions[session];
+        let held = id.filter(|_| qos == 2).and_then(|id| it.held.get(&id));
+        let held = held.copied();
+        let mut awaited = Awaited {
+            id: id.unwrap_or(0),
+            number,
+            instance: None,
+            unsure: held.is_some(),
+        };
+        if let Some(held) = held
+            && held.sure
+        {
+            // [MQTT-4.3.3-10]
+            if held.number != number {
+                let what = format!("client {} uses identifier {id:?} twice", it.client);
+                return self.fail("the simulator's client", what);
+            }
+            self.coverage.repeated += 1;
+            let it = &mut self.conns[conn];
+            it.pubrecs.push_back(awaited);
+            it.unfinished.push_back(Unfinished::Again(awaited.id));
+            return;
+        }
+        self.coverage.published_again += u64::from(dup);
+        let topic = self.messages[number].content.topic;
+        let refused = !self.sessions[session].right.may_publish(topic);
+        let op = self.op(conn);
+        let instance = self.add_instance(number, session, op, !refused);
+        awaited.instance = Some(instance);
+        let is_v5 = self.conns[conn].version.is_v5();
+        if let Some(id) = id.filter(|_| qos == 2 && !(refused && is_v5)) {
+            let held = Held {
+                number,
+                sure: false,
+            };
+            self.sessions[session].held.insert(id, held);
+        }
+        let it = &mut self.conns[conn];
+        match qos {
+            1 => it.pubacks.push_back(awaited),
+            2 => it.pubrecs.push_back(awaited),
+            _ => {}
+        }
+        let id = id.filter(|_| qos == 2);
+        // Whether the broker still has one of that identifier is not known: it may be the same.
+        let unfinished = match held {
+            Some(_) => Unfinished::Again(awaited.id),
+            None => Unfinished::Publish(number, instance, id),
+        };
+        it.unfinished.push_back(unfinished);
+    }
+
+    /// A message comes in; if it is passed on, shared subscriptions and the retained messages see it.
+    pub(super) fn add_instance(
+        &mut self,
+        number: Number,
+        session: usize,
+        op: Op,
+        passed_on: bool,
+    ) -> usize {
+        let content = &self.messages[number].content;
+        let (topic, retain) = (content.topic, content.retain);
+        let mut groups: Vec<&'static str> = Vec::new();
+        if passed_on {
+            for session in self.current.values() {
+                for sub in &self.sessions[*session].subs {
+                    if let Some(group) = sub.group
+                        && matches(sub.filter, topic)
+                        && sub.may_cover(&op)
+                        && !groups.contains(&group)
+                    {
+                        groups.push(group);
+                    }
+                }
+            }
+        }
+        let copies = groups.into_iter().map(GroupCopy::new);
+        let instance = Instance {
+            op,
+            session,
+            at: self.now,
+            taken: None,
+            refused: !passed_on,
+            copies: copies.collect(),
+        };
+        let instances = &mut self.messages[number].instances;
+        instances.push(instance);
+        let instance = instances.len() - 1;
+        if passed_on && retain {
+            self.retain(number, instance);
+        }
+        instance
+    }
+
+    /// Somebody joins a group: what is on its way at this moment may go there as well.
+    pub(super) fn joined(&mut self, group: &'static str, filter: &str, op: &Op) {
+        for message in &mut self.messages {
+            if !matches(filter, message.content.topic) {
+                continue;
+            }
+            for instance in &mut message.instances {
+                let is_known = instance.copies.iter().any(|copy| copy.group == group);
+                if !instance.refused && !is_known && !instance.op.surely_before(op) {
+                    instance.copies.push(GroupCopy::new(group));
+                }
+            }
+        }
+    }
+
+    /// A will is published now.
+    pub(super) fn publish_will(&mut self, session: usize, number: Number) {
+        let topic = self.messages[number].content.topic;
+        let may = self.sessions[session].right.may_publish(topic);
+        let op = self.op(NOBODY);
+        let instance = self.add_instance(number, session, op, may);
+        self.taken(number, instance);
+    }
+
+    /// The broker has looked at all that it has read on a connection.
+    pub(super) fn catch_up(&mut self, conn: usize) {
+        let Stage::In(session) = self.conns[conn].stage else {
+            return;
+        };
+        while let Some(unfinished) = self.conns[conn].unfinished.pop_front() {
+            match unfinished {
+                Unfinished::Publish(number, instance, id) => {
+                    if let Some(id) = id
+                        && let Some(held) = self.sessions[session].held.get_mut(&id)
+                    {
+                        // With too little room it may be refused and not be held.
+                        held.sure = !self.terms.lossy && !self.terms.few_retained;
+                    }
+                    self.taken(number, instance);
+                }
+                Unfinished::Again(id) => {
+                    if let Some(held) = self.sessions[session].held.get_mut(&id) {
+                        held.sure = !self.terms.lossy && !self.terms.few_retained;
+                    }
+                }
+                Unfinished::Done(id) => self.is_done(session, id),
+                Unfinished::Received(id) => self.is_received(session, id),
+                Unfinished::Released(id) => drop(self.sessions[session].held.remove(&id)),
+                // Then it would be over.
+                Unfinished::Goodbye(_) => {}
+                Unfinished::Subscribe(order) => self.has_subscribed(conn, session, order),
+                Unfinished::Unsubscribe(order) => self.has_unsubscribed(session, order),
+            }
+        }
+    }
+
+    /// A message is surely on its way: now it is known who must have it.
+    fn taken(&mut self, number: Number, instance: usize) {
+        let (turn, now) = (self.turn, self.now);
+        let message = &mut self.messages[number];
+        let it = &mut message.instances[instance];
+        it.op.to = Some(turn);
+        it.taken = Some(now);
+        if it.refused {
+            return;
+        }
+        let (op, publisher) = (it.op, it.session);
+        let content = &message.content;
+        let expires = it.expires(content.expiry).map(|(earliest, _)| earliest);
+        let (topic, size) = (content.topic, content.largest_packet());
+        // Those that clear cannot be told apart, so that nobody knows which of them came.
+        let clears = content.payload.is_empty();
+        for session in self.current.values().filter(|_| !clears) {
+            let it = &mut self.sessions[*session];
+            if !it.takes(size) || !it.right.may_receive(topic) {
+                continue;
+            }
+            let own = publisher == *session;
+            let covers = |sub: &&Sub| {
+                sub.group.is_none()
+                    && !(sub.no_local && own)
+                    && matches(sub.filter, topic)
+                    && sub.covers(&op)
+            };
+            let subs: Vec<&Sub> = it.subs.iter().filter(covers).collect();
+            let Some(look) = Look::by(&subs, content, it.is_v5) else {
+                continue;
+            };
+            let conn = if look.qos > 0 {
+                if self.terms.lossy {
+                    continue;
+                }
+                None
+            } else {
+                // Who was there all the time is to get it.
+                let there = it.conn.filter(|conn| {
+                    let admitted = self.conns[*conn].admitted;
+                    admitted.is_some_and(|admitted| admitted.surely_before(&op))
+                });
+                if self.terms.narrow || self.terms.lossy || there.is_none() {
+                    continue;
+                }
+                there
+            };
+            let source = Source::Direct(instance);
+            if !it.has_got(number, source) {
+                it.owed.push(Owed {
+                    number,
+                    source,
+                    look,
+                    conn,
+                    expires,
+                });
+            }
+        }
+        self.share(number, instance);
+    }
+
+    /// Finds out which groups surely have a member who can have the message.
+    fn share(&mut self, number: Number, instance: usize) {
+        let content = &self.messages[number].content;
+        let (topic, qos, size) = (content.topic, content.qos, content.largest_packet());
+        let it = self.instance(number, instance);
+        let (op, copies) = (it.op, it.copies.len());
+        let expires = it.expires(content.expiry).map(|(earliest, _)| earliest);
+        for place in 0..copies {
+            let group = self.instance(number, instance).copies[place].group;
+            let (mut some, mut all) = (false, true);
+            let is_there = |it: &&Session| it.ended.is_none_or(|ended| ended >= op.from);
+            for it in self.sessions.iter().filter(is_there) {
+                let members = it.subs.iter().filter(|sub| sub.group == Some(group));
+                for sub in members.filter(|sub| sub.may_cover(&op)) {
+                    let is_left = it.ended.is_none();
+                    let can = is_left && it.takes(size) && it.right.may_receive(topic);
+                    all &= can && sub.qos > 0;
+                    some |= can && sub.covers(&op);
+                }
+            }
+            let must = some && all && qos > 0 && !self.terms.lossy;
+            let copy = &mut self.messages[number].instances[instance].copies[place];
+            copy.must = must && !copy.over;
+            copy.expires = expires;
+        }
+    }
+
+    /// What has come to a member, and was taken for another instance that need not come, was
+    /// perhaps this one.
+    pub(super) fn ascribe_copy(&mut self, number: Number, instance: usize, place: usize) {
+        let it = self.instance(number, instance);
+        let (copy, from) = (it.copies[place], it.op.from);
+        let source = Source::Group(copy.group, instance);
+        let is_like =
+            |got: &Got| matches!(got.source, Source::Group(group, _) if group == copy.group);
+        for session in self.current.values() {
+            let it = &mut self.sessions[*session];
+            if !it.ascribe((number, source), from, is_like) {
+                continue;
+            }
+            let instances = &mut self.messages[number].instances;
+            let copies = instances.iter_mut().flat_map(|it| &mut it.copies);
+            let mut others =
+                copies.filter(|it| it.group == copy.group && it.holder == Some(*session));
+            if let Some(other) = others.next() {
+                let (holder, over) = (other.holder.take(), other.over);
+                let mine = &mut self.messages[number].instances[instance].copies[place];
+                (mine.holder, mine.over) = (holder, over);
+            }
+            return;
+        }
+    }
+}
