@@ -1,0 +1,7 @@
+//! Three hundred worlds of the simulator; `simulate --runs` lives through as many as one likes.
+#![allow(missing_docs)]
+
+#[test]
+fn worlds_keep_what_they_promise() {
+    wherry_tests::sim::smoke(0, 300);
+}
