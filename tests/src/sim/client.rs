@@ -182,7 +182,7 @@ impl Persona {
                 false => u16::MAX,
             },
             max_packet: match is_v5 && chance(random, features.small_packets, 3) {
-                true => Some(*random.one_of(&[100, 300])),
+                true => Some(40 + random.below(80) as u32),
                 false => None,
             },
             alias_maximum: match is_v5 && features.aliases {

@@ -1,6 +1,7 @@
 //! Retained messages above QoS 0: all of them, within the window, in order.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use wherry_core::Config;
 use wherry_core::{QueuePolicy, RetainedPolicy};
@@ -336,4 +337,52 @@ fn retain_as_published_is_not_for_those_who_do_not_know_it() {
         world.subscribe(client, "live/t", 1);
         assert!(world.expect_message(client).retain, "this one is retained");
     }
+}
+
+#[test]
+fn retained_messages_in_flight_count_towards_the_bound_of_the_queue() {
+    let config = Config {
+        max_queued_messages: 3,
+        ..Config::default()
+    };
+    let (mut world, _) = world_with(10, config);
+    let client = world.connect(Version::V5, "a");
+    world.subscribe(client, "#", 2);
+    assert_eq!(world.broker.queued_messages(), 3);
+    // Each that is done makes room for the next.
+    assert_eq!(world.drain(client).len(), 10);
+    assert_eq!(world.broker.queued_messages(), 0);
+}
+
+#[test]
+fn a_retained_message_that_comes_again_has_no_more_time_than_at_first() {
+    // [MQTT-3.3.2-6]
+    let mut world = World::default();
+    let publisher = world.connect(Version::V5, "publisher");
+    let publish = wire::publish(Version::V5, "t", "x")
+        .retain()
+        .qos(1, 1)
+        .with(id::MESSAGE_EXPIRY_INTERVAL, Value::Four(2));
+    world.send(publisher, publish.bytes());
+    world.expect_ack(publisher, kind::PUBACK);
+    world.pass(Duration::from_millis(1500));
+
+    let connect = wire::lasting(Version::V5, "a");
+    let client = world.connect_with(&connect);
+    world.subscribe(client, "t", 1);
+    let left = |message: Publish| message.property(id::MESSAGE_EXPIRY_INTERVAL).cloned();
+    let first = world.expect_message(client);
+    assert_eq!(
+        left(first),
+        Some(Value::Four(1)),
+        "half a second is rounded up"
+    );
+    world.hang_up(client);
+
+    // It is in flight, so it comes again although it has expired meanwhile.
+    world.pass(Duration::from_millis(700));
+    let client = world.resume(&connect);
+    let again = world.expect_message(client);
+    assert!(again.dup);
+    assert_eq!(left(again), Some(Value::Four(0)));
 }

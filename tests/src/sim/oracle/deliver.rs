@@ -74,6 +74,9 @@ impl Oracle {
                 if got.dup && !self.may_be_dup(session, way) {
                     way.stale = Some("DUP at first"); // [MQTT-3.3.1-1]
                 }
+                if !got.dup && self.is_unsubscribed(conn, session, way) {
+                    way.stale.get_or_insert("after UNSUBACK"); // [MQTT-3.10.4-2]
+                }
                 if is_replay && !got.dup && self.has_newer(session, number, instance) {
                     way.stale.get_or_insert("older after newer");
                 }
@@ -402,6 +405,16 @@ impl Oracle {
         let stale = ways.iter().filter(|way| way.in_order);
         let stale = stale.filter_map(|way| way.stale).next();
         best.copied().ok_or(stale.unwrap_or("out of order"))
+    }
+
+    /// Whether it comes by the replay of a subscription that was gone when it was encoded.
+    fn is_unsubscribed(&self, conn: usize, session: usize, way: &Way) -> bool {
+        let Source::Replay(sub) = way.source else {
+            return false;
+        };
+        let gone = self.sessions[session].subs[sub].gone;
+        let gone = gone.and_then(|gone| gone.to);
+        gone.is_some_and(|gone| gone <= self.conns[conn].empty.0)
     }
 
     /// Whether it was perhaps sent before, and not seen.

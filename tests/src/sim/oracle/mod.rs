@@ -266,25 +266,29 @@ impl Oracle {
     /// What the broker ends by itself, it ends when its turn begins. Who else is gone after it and
     /// has said so was listened to.
     fn sudden_ends(&mut self, seen: &[(usize, Seen)], status: impl Fn(usize) -> Status) {
+        let is_told = |conn: usize, bye_only: bool| {
+            seen.iter().any(|(of, seen)| {
+                let is_bye = matches!(seen, Seen::Heard(Sent::Disconnect { .. }));
+                *of == conn && (is_bye || (matches!(seen, Seen::Lost) && !bye_only))
+            })
+        };
+        let comes = |by: &Self, conn: usize| {
+            let is_other = |it: usize| it != conn && by.conns[it].client == by.conns[conn].client;
+            let now = seen
+                .iter()
+                .any(|(it, seen)| matches!(seen, Seen::Admitted) && is_other(*it));
+            now || by.verdicts.iter().any(|it| is_other(*it))
+        };
         self.leaving.clear();
-        for conn in self.inside.clone() {
-            if status(conn).is_in {
-                continue;
+        for (conn, _) in seen {
+            let is_gone = !status(*conn).is_in && is_told(*conn, true);
+            if is_gone && !comes(self, *conn) && !self.leaving.contains(conn) {
+                self.leaving.push(*conn);
             }
-            let client = self.conns[conn].client;
-            let is_client = |conn: usize| self.conns[conn].client == client;
-            let is_taken_over = self.verdicts.iter().any(|conn| is_client(*conn))
-                || seen
-                    .iter()
-                    .any(|(conn, seen)| matches!(seen, Seen::Admitted) && is_client(*conn));
-            let is_told = seen.iter().any(|(of, seen)| {
-                let end = matches!(seen, Seen::Lost | Seen::Heard(Sent::Disconnect { .. }));
-                *of == conn && end
-            });
-            if !is_taken_over && !is_told {
+        }
+        for conn in self.inside.clone() {
+            if !status(conn).is_in && !is_told(conn, false) && !comes(self, conn) {
                 self.ended_by_broker(conn);
-            } else if !is_taken_over {
-                self.leaving.push(conn);
             }
         }
     }

@@ -1,7 +1,8 @@
 //! What is still owed when all should be done.
 
 use super::Oracle;
-use super::session::{Got, Source};
+use super::op::Turn;
+use super::session::{Look, Owed, Session, Source};
 
 impl Oracle {
     /// All that is owed and has not come, in words.
@@ -17,7 +18,7 @@ impl Oracle {
                         Source::Replay(sub) => {
                             format!(", retained, by {:?}", it.subs[sub].name)
                         }
-                        _ => String::new(),
+                        _ => format!(", as it came on connection {}", self.came_on(owed)),
                     };
                     let what = self.describe(owed.number);
                     pending.push(format!("{} has not got {what}{by}", it.name));
@@ -60,22 +61,10 @@ impl Oracle {
     /// What had to come by one way, and came by another that looks the same, is not missing.
     fn ascribe_all(&mut self) {
         for session in self.current.values() {
-            for owed in std::mem::take(&mut self.sessions[*session].owed) {
-                let it = &mut self.sessions[*session];
-                let is_there = match owed.source {
-                    Source::Direct(instance) => {
-                        let since = self.messages[owed.number].instances[instance].op.from;
-                        let is_like = |got: &Got| {
-                            matches!(got.source, Source::Direct(_)) && got.look == owed.look
-                        };
-                        it.ascribe((owed.number, owed.source), since, is_like)
-                    }
-                    _ => false,
-                };
-                if !is_there {
-                    it.owed.push(owed);
-                }
-            }
+            let it = &self.sessions[*session];
+            let missing = it.owed.iter().filter(|owed| !self.has_come(it, owed));
+            let missing: Vec<Owed> = missing.cloned().collect();
+            self.sessions[*session].owed = missing;
         }
         // What came by an instance that has expired since came perhaps by another.
         let messages = &self.messages;
@@ -101,5 +90,42 @@ impl Oracle {
                 }
             }
         }
+    }
+
+    /// The connection on which a message came that somebody is to have.
+    fn came_on(&self, owed: &Owed) -> String {
+        let Source::Direct(instance) = owed.source else {
+            return String::new();
+        };
+        let it = self.instance(owed.number, instance);
+        format!("{} at {}, {:?}", it.op.conn, it.at, owed.look)
+    }
+
+    /// Whether as many copies came as had to, of all times that the message was published: the
+    /// latest copy that may be it for each, beginning with the last time.
+    fn has_come(&self, it: &Session, owed: &Owed) -> bool {
+        let Source::Direct(_) = owed.source else {
+            return false;
+        };
+        let from = |source| match source {
+            Source::Direct(place) => Some(self.instance(owed.number, place).op.from),
+            _ => None,
+        };
+        let looks = |look: &Look| owed.look.as_ref().is_none_or(|owed| owed == look);
+        let all = it.got.get(&owed.number).into_iter().flatten();
+        let all = all.filter(|got| from(got.source).is_some() && looks(&got.look));
+        let mut turns: Vec<Turn> = all.clone().map(|got| got.turn).collect();
+        let was_owed = all.filter(|got| got.was_owed).map(|got| got.source);
+        let is_due = it.owed.iter().filter(|other| other.number == owed.number);
+        let is_due = is_due.map(|other| other.source);
+        let mut due: Vec<Turn> = was_owed.chain(is_due).filter_map(from).collect();
+        turns.sort_unstable();
+        due.sort_unstable();
+        while let Some(from) = due.pop() {
+            if turns.pop().is_none_or(|turn| turn < from) {
+                return false;
+            }
+        }
+        true
     }
 }

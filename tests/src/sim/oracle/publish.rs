@@ -214,7 +214,7 @@ impl Oracle {
                 Unfinished::Released(id) => drop(self.sessions[session].held.remove(&id)),
                 // Then it would be over.
                 Unfinished::Goodbye(_) => {}
-                Unfinished::Subscribe(order) => self.has_subscribed(conn, session, order),
+                Unfinished::Subscribe(order) => self.has_subscribed(conn, session, order, false),
                 Unfinished::Unsubscribe(order) => self.has_unsubscribed(session, order),
             }
         }
@@ -252,6 +252,10 @@ impl Oracle {
             let Some(look) = Look::by(&subs, content, it.is_v5) else {
                 continue;
             };
+            let is_unsure = it.subs.iter().any(|sub| {
+                let may = sub.group.is_none() && matches(sub.filter, topic) && sub.may_cover(&op);
+                may && !sub.covers(&op)
+            });
             let conn = if look.qos > 0 {
                 if self.terms.lossy {
                     continue;
@@ -273,7 +277,7 @@ impl Oracle {
                 it.owed.push(Owed {
                     number,
                     source,
-                    look,
+                    look: (!is_unsure).then_some(look),
                     conn,
                     expires,
                 });

@@ -162,8 +162,8 @@ pub(super) enum Source {
 pub(super) struct Owed {
     pub(super) number: Number,
     pub(super) source: Source,
-    /// How it looks.
-    pub(super) look: Look,
+    /// How it looks; `None` if that depends on what nobody knows for sure.
+    pub(super) look: Option<Look>,
     /// The only connection on which it must, at QoS 0.
     pub(super) conn: Option<usize>,
     /// When it need not arrive any more.
@@ -314,7 +314,7 @@ impl Session {
             // What has come by this filter's replay, and looks the same, perhaps came by the other's.
             let all = got.get(&owed.number).into_iter().flatten();
             let is_like = all
-                .filter(|got| is_its(got.source) && got.look == owed.look)
+                .filter(|got| is_its(got.source) && owed.look.as_ref() == Some(&got.look))
                 .count()
                 > 0;
             !(is_its(owed.source) || is_like && matches!(owed.source, Source::Replay(_)))

@@ -176,18 +176,19 @@ impl Oracle {
                 sub.gone = None; // It stays.
             }
         }
-        self.has_subscribed(conn, session, request.order);
+        self.has_subscribed(conn, session, request.order, true);
     }
 
-    /// SUBSCRIBE was looked at: its subscriptions are there.
-    pub(super) fn has_subscribed(&mut self, conn: usize, session: usize, order: u64) {
+    /// SUBSCRIBE was looked at: its subscriptions are there, those that nobody can tell before
+    /// SUBACK only if it is `told`.
+    pub(super) fn has_subscribed(&mut self, conn: usize, session: usize, order: u64, told: bool) {
         let turn = self.turn;
         let right = self.sessions[session].right;
         let mut new = Vec::new();
         for (place, sub) in self.sessions[session].subs.iter_mut().enumerate() {
-            // Who gets what they have no right to see is found in deliveries.
             let is_new = sub.made.order == order && sub.made.to.is_none();
-            if is_new && right.may_receive_some(sub.filter) {
+            let was_refused = sub.gone.is_some_and(|gone| gone.order == order);
+            if is_new && !was_refused && (told || right.may_receive_some(sub.filter)) {
                 sub.made.to = Some(turn);
                 new.push(place);
             }
@@ -230,7 +231,7 @@ impl Oracle {
             owed.push(Owed {
                 number,
                 source: Source::Replay(place),
-                look,
+                look: Some(look),
                 conn: (qos == 0).then_some(conn),
                 expires: expires.map(|(earliest, _)| earliest),
             });
