@@ -194,7 +194,7 @@ fn what_was_retained_and_expired_or_cleared_meanwhile_does_not_come() {
     let first = world.expect_message(client);
     world.expect_nothing(client);
     world.publish_retained(publisher, "r/4", "");
-    world.pass(std::time::Duration::from_secs(50));
+    world.pass(Duration::from_secs(50));
     world.acknowledge(client, &first);
     let rest = world.drain(client);
     let topics: Vec<&str> = rest
