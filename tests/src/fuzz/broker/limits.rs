@@ -23,8 +23,9 @@ pub(super) struct Limits {
     outbox: usize,
     outboxes: usize,
     window: usize,
+    packet: usize,
     pub(super) events: usize,
-    /// The most bytes that were given to the broker at once.
+    /// The most bytes that a client has sent at once.
     piece: usize,
 }
 
@@ -42,26 +43,24 @@ impl Limits {
         raise(&mut self.outbox, config.outbox_limit);
         raise(&mut self.outboxes, config.outbox_total_limit);
         raise(&mut self.window, usize::from(config.send_window.get()));
+        raise(&mut self.packet, config.max_packet_size as usize);
         raise(&mut self.events, config.max_events);
     }
 
-    /// So many bytes were given to the broker at once.
+    /// A client has sent so many bytes at once.
     pub(super) fn sent(&mut self, len: usize) {
         self.piece = self.piece.max(len);
     }
 
-    pub(super) fn assert_kept(&self, broker: &Broker, links: &[Link], has_locals: bool) {
+    pub(super) fn assert_kept(&self, broker: &Broker, links: &[Link], locals: usize) {
         let within = |what: &str, value: usize, limit: usize| {
             assert!(value <= limit, "{value} {what}, at most {limit}");
         };
         let (connections, sessions) = (broker.connections(), broker.sessions());
         within("connections", connections, self.connections);
         within("sessions", sessions, self.sessions);
-        within(
-            "sessions",
-            sessions - broker.absent_sessions(),
-            connections + self.sessions,
-        );
+        let here = sessions - broker.absent_sessions();
+        within("sessions with a client", here, connections + locals);
         within(
             "subscriptions",
             broker.subscriptions(),
@@ -79,7 +78,7 @@ impl Limits {
         );
         // Retained messages follow a subscription as far as the window holds them, or, to a local
         // client, as far as it has few waiting.
-        let waiting = if has_locals { ENOUGH_WAITING } else { 0 };
+        let waiting = if locals > 0 { ENOUGH_WAITING } else { 0 };
         let each = self.queued_messages + self.window + waiting;
         within("queued messages", broker.queued_messages(), sessions * each);
         // A session that is owed nothing gets one message in any case.
@@ -102,7 +101,7 @@ impl Limits {
         let most = self.outboxes + connections * 3 * LARGEST;
         within("bytes in all outboxes", waiting, most);
         // A packet that is not complete, and what came until reading stopped.
-        let most = connections * (LARGEST + 16 * self.piece);
+        let most = connections * (self.packet + 16 * self.piece);
         within("bytes of input", broker.unparsed_bytes(), most);
     }
 }
