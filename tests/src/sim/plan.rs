@@ -209,9 +209,12 @@ impl Plan {
             true => *random.one_of(&[1 << 20, 1 << 20, 1 << 16, 5000]),
             false => *random.one_of(&[1 << 20, 1 << 20, 1 << 16, 2000, 100]),
         };
-        let config = Self::config(&features, &mut random);
+        // What depends on features does not change what comes after it.
+        let mut of_config = Random::new(random.next_u64());
+        let mut of_faults = Random::new(random.next_u64());
+        let config = Self::config(&features, &mut of_config);
         let hostile = match features.hostile {
-            true => 1 + random.below(3),
+            true => 1 + of_faults.below(3),
             false => 0,
         };
         let mut plan = Self {
@@ -227,7 +230,7 @@ impl Plan {
             config,
             faults: Vec::new(),
         };
-        plan.draw_faults(&mut random);
+        plan.draw_faults(&mut of_faults);
         plan
     }
 

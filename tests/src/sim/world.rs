@@ -130,9 +130,8 @@ impl World {
         for index in 0..total {
             let client = Client::new(&self.plan, index);
             self.clients.push(client);
-            let skipped = self.skip.has_client(index);
-            if !skipped {
-                let first = self.random.below(self.plan.delays.step as usize + 1) as Millis;
+            let first = self.random.below(self.plan.delays.step as usize + 1) as Millis;
+            if !self.skip.has_client(index) {
                 self.at(first, Event::Step(index));
             }
         }

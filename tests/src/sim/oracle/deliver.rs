@@ -412,9 +412,18 @@ impl Oracle {
         let Source::Replay(sub) = way.source else {
             return false;
         };
-        let gone = self.sessions[session].subs[sub].gone;
-        let gone = gone.and_then(|gone| gone.to);
-        gone.is_some_and(|gone| gone <= self.conns[conn].empty.0)
+        let it = &self.sessions[session];
+        let content = &self.messages[way.number].content;
+        let look = |sub: &Sub| Look::of_replay(sub, content, it.is_v5);
+        // What came by this one before perhaps came by another, which looks the same.
+        let is_alone = it.subs.iter().enumerate().all(|(place, other)| {
+            place == sub
+                || other.group.is_some()
+                || !matches(other.filter, content.topic)
+                || look(other) != look(&it.subs[sub])
+        });
+        let gone = it.subs[sub].gone.and_then(|gone| gone.to);
+        is_alone && gone.is_some_and(|gone| gone <= self.conns[conn].empty.0)
     }
 
     /// Whether it was perhaps sent before, and not seen.

@@ -2,7 +2,9 @@
 
 use super::Oracle;
 use super::op::Turn;
-use super::session::{Look, Owed, Session, Source};
+use super::publish::GroupCopy;
+use super::session::{Got, Look, Owed, Session, Source};
+use crate::sim::packets::Number;
 
 impl Oracle {
     /// All that is owed and has not come, in words.
@@ -34,7 +36,8 @@ impl Oracle {
         for (number, message) in self.messages.iter().enumerate() {
             for copy in message.instances.iter().flat_map(|it| &it.copies) {
                 let is_due = copy.must && !copy.over && copy.holder.is_none();
-                if is_due && copy.expires.is_none_or(|at| at > now) {
+                let is_due = is_due && copy.expires.is_none_or(|at| at > now);
+                if is_due && !self.has_come_to(number, copy.group) {
                     let what = self.describe(number);
                     pending.push(format!("no member of {} has got {what}", copy.group));
                 }
@@ -66,30 +69,31 @@ impl Oracle {
             let missing: Vec<Owed> = missing.cloned().collect();
             self.sessions[*session].owed = missing;
         }
-        // What came by an instance that has expired since came perhaps by another.
-        let messages = &self.messages;
-        for session in self.current.values() {
-            for (number, all) in &mut self.sessions[*session].got {
-                for got in all.iter_mut() {
-                    if let Source::Group(group, instance) = got.source {
-                        let copies = &messages[*number].instances[instance].copies;
-                        let copy = copies.iter().find(|copy| copy.group == group);
-                        let expires = copy.and_then(|copy| copy.expires);
-                        got.was_owed &= expires.is_none_or(|at| at > self.now);
-                    }
-                }
-            }
+    }
+
+    /// Whether as many copies came to members of a group as had to, of all times that the message
+    /// was published.
+    fn has_come_to(&self, number: Number, group: &str) -> bool {
+        let mut turns = Vec::new();
+        for session in &self.sessions {
+            let all = session.got.get(&number).into_iter().flatten();
+            let is_its = |got: &&Got| matches!(got.source, Source::Group(of, _) if of == group);
+            turns.extend(all.filter(is_its).map(|got| got.turn));
         }
-        for number in 0..self.messages.len() {
-            for instance in 0..self.messages[number].instances.len() {
-                for place in 0..self.instance(number, instance).copies.len() {
-                    let copy = self.instance(number, instance).copies[place];
-                    if copy.must && !copy.over && copy.holder.is_none() {
-                        self.ascribe_copy(number, instance, place);
-                    }
-                }
-            }
+        let mut due = Vec::new();
+        for instance in &self.messages[number].instances {
+            let is_due = |copy: &&GroupCopy| {
+                copy.group == group && copy.must && copy.expires.is_none_or(|at| at > self.now)
+            };
+            due.extend(
+                instance
+                    .copies
+                    .iter()
+                    .filter(is_due)
+                    .map(|_| instance.op.from),
+            );
         }
+        covers(turns, due)
     }
 
     /// The connection on which a message came that somebody is to have.
@@ -114,18 +118,22 @@ impl Oracle {
         let looks = |look: &Look| owed.look.as_ref().is_none_or(|owed| owed == look);
         let all = it.got.get(&owed.number).into_iter().flatten();
         let all = all.filter(|got| from(got.source).is_some() && looks(&got.look));
-        let mut turns: Vec<Turn> = all.clone().map(|got| got.turn).collect();
+        let turns: Vec<Turn> = all.clone().map(|got| got.turn).collect();
         let was_owed = all.filter(|got| got.was_owed).map(|got| got.source);
         let is_due = it.owed.iter().filter(|other| other.number == owed.number);
         let is_due = is_due.map(|other| other.source);
-        let mut due: Vec<Turn> = was_owed.chain(is_due).filter_map(from).collect();
-        turns.sort_unstable();
-        due.sort_unstable();
-        while let Some(from) = due.pop() {
-            if turns.pop().is_none_or(|turn| turn < from) {
-                return false;
-            }
-        }
-        true
+        covers(turns, was_owed.chain(is_due).filter_map(from).collect())
     }
+}
+
+/// Whether there is a copy for each that is due, that came no earlier: the latest for the last.
+fn covers(mut turns: Vec<Turn>, mut due: Vec<Turn>) -> bool {
+    turns.sort_unstable();
+    due.sort_unstable();
+    while let Some(from) = due.pop() {
+        if turns.pop().is_none_or(|turn| turn < from) {
+            return false;
+        }
+    }
+    true
 }

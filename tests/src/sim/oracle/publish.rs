@@ -2,7 +2,7 @@
 
 use super::Oracle;
 use super::op::{NOBODY, Op};
-use super::session::{Awaited, Got, Held, Look, Owed, Session, Source, Stage, Unfinished};
+use super::session::{Awaited, Held, Look, Owed, Session, Source, Stage, Unfinished};
 use super::subscribe::Sub;
 use crate::sim::packets::{Content, Number};
 use crate::sim::schedule::Millis;
@@ -310,32 +310,6 @@ impl Oracle {
             let copy = &mut self.messages[number].instances[instance].copies[place];
             copy.must = must && !copy.over;
             copy.expires = expires;
-        }
-    }
-
-    /// What has come to a member, and was taken for another instance that need not come, was
-    /// perhaps this one.
-    pub(super) fn ascribe_copy(&mut self, number: Number, instance: usize, place: usize) {
-        let it = self.instance(number, instance);
-        let (copy, from) = (it.copies[place], it.op.from);
-        let source = Source::Group(copy.group, instance);
-        let is_like =
-            |got: &Got| matches!(got.source, Source::Group(group, _) if group == copy.group);
-        for session in self.current.values() {
-            let it = &mut self.sessions[*session];
-            if !it.ascribe((number, source), from, is_like) {
-                continue;
-            }
-            let instances = &mut self.messages[number].instances;
-            let copies = instances.iter_mut().flat_map(|it| &mut it.copies);
-            let mut others =
-                copies.filter(|it| it.group == copy.group && it.holder == Some(*session));
-            if let Some(other) = others.next() {
-                let (holder, over) = (other.holder.take(), other.over);
-                let mine = &mut self.messages[number].instances[instance].copies[place];
-                (mine.holder, mine.over) = (holder, over);
-            }
-            return;
         }
     }
 }

@@ -282,29 +282,6 @@ impl Session {
             .is_some_and(|all| all.iter().any(|got| got.source == source))
     }
 
-    /// What has come since then, and was taken for something like it that need not come, was perhaps
-    /// this; returns whether there is such a thing.
-    pub(super) fn ascribe(
-        &mut self,
-        (number, source): (Number, Source),
-        since: Turn,
-        is_like: impl Fn(&Got) -> bool,
-    ) -> bool {
-        let all = self.got.get_mut(&number).into_iter().flatten();
-        let mut like = all.filter(|got| got.turn >= since && !got.was_owed && is_like(got));
-        let Some(got) = like.next() else {
-            return false;
-        };
-        got.was_owed = true;
-        let before = std::mem::replace(&mut got.source, source);
-        for flight in self.flights.values_mut() {
-            if (flight.number, flight.source) == (Some(number), before) {
-                flight.source = source;
-            }
-        }
-        true
-    }
-
     /// What a filter's replay has not brought yet need not come.
     pub(super) fn forget_replays(&mut self, name: &str) {
         let subs = &self.subs;
