@@ -185,7 +185,6 @@ impl Broker {
             }
         }
         for id in paused {
-            self.work = 0;
             self.go_on(id, Paused::BARRIER);
         }
     }

@@ -185,7 +185,6 @@ impl Broker {
     /// Those who were slowed go on.
     pub(super) fn speed_up(&mut self, slowed: Vec<ConnectionId>) {
         for id in slowed {
-            self.work = 0;
             self.go_on(id, Paused::LINK);
         }
     }

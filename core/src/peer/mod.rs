@@ -15,6 +15,61 @@
 //! | `Barrier` | do you know all interests that I have sent? | `Passed` |
 //! | `Hello` | the link begins anew | `Hello`, unless it is one |
 //!
+//! Whoever runs the brokers carries what they say. Here is all that takes, with a client inside the
+//! process at each of two shards:
+//!
+//! ```
+//! use wherry_core::packet::{Properties, QoS, ReasonCode, SubscriptionOptions};
+//! use wherry_core::permission::Grant;
+//! use wherry_core::time::{Instant, WallClock};
+//! use wherry_core::{Action, Broker, Config, LocalPublish, Place};
+//!
+//! /// Carries what the shards say to each other until they have nothing more to say.
+//! fn run(shards: &mut [Broker]) {
+//!     let mut idle = false;
+//!     while !idle {
+//!         idle = true;
+//!         for from in 0..shards.len() {
+//!             while let Some(action) = shards[from].poll_action() {
+//!                 if let Action::Route(to) = action {
+//!                     let messages = shards[from].take_routed(to);
+//!                     shards[usize::from(to)].peer_received(from as u8, messages);
+//!                     idle = false;
+//!                 }
+//!             }
+//!         }
+//!     }
+//! }
+//!
+//! let mut shards = [0, 1].map(|index| {
+//!     let place = Place::new(index, 2, 7).expect("it is one of two");
+//!     let (start, time) = (Instant::from_millis(0), WallClock::from_unix_millis(0));
+//!     Broker::in_place(Config::default(), place, start, time)
+//! });
+//! let names = [0, 1].map(|shard| {
+//!     let mut names = ["a", "b", "c", "d"].into_iter();
+//!     names.find(|name| shards[0].shard_of(name) == shard).expect("each owns one of them")
+//! });
+//! let sensor = shards[0].open_local(names[0], Grant::unrestricted())?;
+//! let store = shards[1].open_local(names[1], Grant::unrestricted())?;
+//! let granted = shards[1].subscribe_local(store, "room/+", SubscriptionOptions::default(), 0);
+//! assert_eq!(granted, Ok(QoS::AtMostOnce));
+//! run(&mut shards); // Now both know of the subscription.
+//!
+//! let publish = LocalPublish {
+//!     topic: "room/1",
+//!     payload: b"21.5",
+//!     qos: QoS::AtLeastOnce,
+//!     retain: false,
+//!     properties: Properties::EMPTY,
+//! };
+//! assert_eq!(shards[0].publish_local(sensor, &publish), ReasonCode::Success);
+//! run(&mut shards);
+//! let message = shards[1].next_message(store).expect("it came");
+//! assert_eq!(message.payload(), b"21.5");
+//! # Ok::<(), wherry_core::OpenLocalError>(())
+//! ```
+//!
 //! An answer never waits for another shard, only for what its own shard has to store: so no circle of
 //! shards can wait for each other.
 

@@ -148,6 +148,17 @@ fn what_is_on_its_way_from_before_does_not_count() {
 }
 
 #[test]
+fn what_was_retained_while_there_was_nobody_to_tell_is_not_told_with_something_else() {
+    let (mut world, publisher, _) = shards(&Config::default(), 2);
+    cut(&mut world, 0, 1);
+    world.publish_retained(publisher, "kept", "x");
+    join(&mut world, 0, 1, Resync::Interests);
+    world.publish(publisher, "t", "y");
+    assert_eq!(world.shard(0).retained_messages(), 1);
+    assert_eq!(world.shard(1).retained_messages(), 0);
+}
+
+#[test]
 fn who_was_slowed_because_of_a_shard_that_is_down_goes_on() {
     let config = Config {
         link_limit: 1000,

@@ -239,6 +239,31 @@ fn a_subscriber_gets_a_retained_message_live_with_its_flag_as_it_asked() {
 }
 
 #[test]
+fn what_comes_live_from_another_shard_during_a_replay_does_not_come_again() {
+    let (mut world, publishers) = shards(&Config::default(), 2);
+    let text = "x".repeat(1000);
+    for n in 0..200 {
+        world.publish_retained(publishers[0], &format!("t/{n}"), &text);
+    }
+    let subscriber = world.connect_at(1, Version::V5, "s");
+    world.take_only(subscriber, 0);
+    world.send(subscriber, wire::subscribe(Version::V5, 1, &[("t/#", 0)]));
+    // The replay has not come so far.
+    world.publish_retained(publishers[0], "t/199", "newer");
+    world.publish_retained(publishers[0], "t/198", "");
+    world.take_all(subscriber);
+    world.expect(subscriber, kind::SUBACK);
+    let messages = world.messages(subscriber);
+    let of = |topic: &str| {
+        let of = messages.iter().filter(|it| it.topic == topic);
+        of.map(|it| it.payload.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(of("t/197"), [1000]);
+    assert_eq!((of("t/198"), of("t/199")), (vec![0], vec![5]));
+    assert_eq!(messages.len(), 200);
+}
+
+#[test]
 fn what_the_broker_tells_of_itself_is_told_by_the_first_shard_at_all() {
     let mut world = World::of_shards_with_sys(&Config::default(), 3);
     let readers = [0, 1, 2].map(|shard| {
