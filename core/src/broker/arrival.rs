@@ -89,6 +89,8 @@ impl Broker {
             // [MQTT-3.3.2-5] That is not the publisher's affair.
             self.out.counters.dropped_expired += 1;
             Routed::taken()
+        } else if !plain && calls.is_empty() {
+            Routed::taken() // That it is retained here is all that was asked for.
         } else {
             let Self {
                 filters,

@@ -121,6 +121,27 @@ fn other_terms_of_a_subscription_need_no_barrier() {
 }
 
 #[test]
+fn what_matches_a_live_filter_comes_on_its_terms_while_another_waits() {
+    let (mut world, publisher, subscriber) = two();
+    let own = world.connect_at(1, Version::V5, "own");
+    world.subscribe(subscriber, "t", 0);
+    world.subscribe(subscriber, "+", 0);
+    world.hold(0, 1);
+    ask(&mut world, subscriber, "#"); // At QoS 1.
+    for (client, id) in [(own, 1), (publisher, 1)] {
+        world.publish_at(client, 1, id, "t", "x");
+        world.release_one(0, 1);
+    }
+    world.release_all();
+    let messages = world.messages_after(subscriber, kind::SUBACK);
+    let qos: Vec<_> = messages.iter().map(|it| it.qos).collect();
+    assert_eq!(qos[0], 0, "the last filter was not live");
+    assert_eq!(qos.len(), 2);
+    assert_eq!(world.publish_acked(publisher, "t", "x"), 0);
+    assert_eq!(world.expect_message(subscriber).qos, 1);
+}
+
+#[test]
 fn what_is_not_granted_needs_no_barrier() {
     let (mut world, _, subscriber) = two();
     world.hold(0, 1);
@@ -190,8 +211,11 @@ fn what_is_unsubscribed_on_a_new_connection_does_not_come_back() {
     ask(&mut world, subscriber, "a/b");
     let subscriber = world.resume(&connect);
     assert_eq!(world.unsubscribe(subscriber, "a/b"), 0);
-    // Another filter takes its place, and waits for a barrier of its own.
-    ask(&mut world, subscriber, "c/d");
+    // Another filter takes its place, and waits for a barrier of its own. It wants nothing that is
+    // retained.
+    world.publish_retained(publisher, "c/d", "kept");
+    let filters = [("c/d", 0x21)];
+    world.send(subscriber, wire::subscribe(Version::V5, REQUEST, &filters));
     // The first barrier is passed, the second is not.
     assert!(world.release_one(0, 1));
     world.expect_nothing(subscriber);
