@@ -2,20 +2,19 @@
 
 mod shards;
 
-use alloc::collections::BTreeSet;
+use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use crate::broker::ShareStrategy;
-use crate::map::{HashKey, KeyedMap, split_mix};
+use crate::map::{HashKey, split_mix};
 use crate::session::{SessionId, Subscription};
 use crate::topic::{FilterId, FilterTree, SharedFilter};
-
-use alloc::string::String;
 
 use slotmap::SlotMap;
 
 pub(crate) use shards::Candidates;
+use shards::{Abroad, Branch};
 
 /// After so many members who are looked at, the best so far will do, however many there are.
 const LOOKS: usize = 64;
@@ -64,22 +63,6 @@ struct Group {
     stuck: Option<u8>,
 }
 
-/// What is known of groups beyond this shard.
-#[derive(Debug)]
-struct Abroad {
-    by_name: KeyedMap<Arc<str>, GroupId>,
-    /// The groups whose members here have changed since peers were told.
-    changed: BTreeSet<Arc<str>>,
-}
-
-/// The members of a group at another shard.
-#[derive(Clone, Copy, Debug)]
-struct Branch {
-    shard: u8,
-    members: u32,
-    present: u32,
-}
-
 /// How able a member is to take a message; the greater, the better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Standing {
@@ -108,10 +91,7 @@ pub(crate) enum Choice {
 impl Shares {
     /// No groups yet. `are_several` says whether there are other shards with members of theirs.
     pub(crate) fn new(key: HashKey, seed: u64, are_several: bool) -> Self {
-        let abroad = are_several.then(|| Abroad {
-            by_name: KeyedMap::new(key),
-            changed: BTreeSet::new(),
-        });
+        let abroad = are_several.then(|| Abroad::new(key));
         Self {
             members: FilterTree::new(key),
             matching: FilterTree::new(key),
@@ -176,8 +156,9 @@ impl Shares {
         id
     }
 
-    /// Lets a session join the group written `name`, which [`parse_shared`](crate::topic::parse_shared)
-    /// took apart, or changes its subscription. `is_present` says whether its client is connected.
+    /// Lets a session join the group written `name`, which
+    /// [`parse_shared`](crate::topic::parse_shared) took apart, or changes its subscription.
+    /// `is_present` says whether its client is connected.
     pub(crate) fn join(
         &mut self,
         name: &str,
@@ -205,8 +186,8 @@ impl Shares {
         inserted.filter
     }
 
-    /// Takes a session out of a group; false if it is no member. `is_present` says whether its client
-    /// is connected.
+    /// Takes a session out of a group; false if it is no member. `is_present` says whether its
+    /// client is connected.
     pub(crate) fn leave(
         &mut self,
         members: FilterId,

@@ -25,16 +25,16 @@ pub enum Action {
     Pause(ConnectionId),
     /// Read from this connection again.
     Resume(ConnectionId),
-    /// Check the credentials that [`Broker::credentials`](super::Broker::credentials) shows, however
-    /// slowly, and answer with [`Broker::admit`](super::Broker::admit),
+    /// Check the credentials that [`Broker::credentials`](super::Broker::credentials) shows,
+    /// however slowly, and answer with [`Broker::admit`](super::Broker::admit),
     /// [`Broker::refuse`](super::Broker::refuse), or, in an enhanced authentication,
     /// [`Broker::challenge`](super::Broker::challenge): then it is raised again for what the client
     /// answers. It is also raised when a client that is in authenticates again.
     Authenticate(ConnectionId),
     /// The client belongs to the shard of that number: take the connection out with
-    /// [`Broker::take_moved`](super::Broker::take_moved) and give it, with its socket, to that shard's
-    /// [`Broker::adopt`](super::Broker::adopt). Nothing is read until then. Never raised where there is
-    /// one shard.
+    /// [`Broker::take_moved`](super::Broker::take_moved) and give it, with its socket, to that
+    /// shard's [`Broker::adopt`](super::Broker::adopt). Nothing is read until then. Never raised
+    /// where there is one shard.
     Move(ConnectionId, u8),
     /// There may be something to say to the shard of that number: take it with
     /// [`Broker::take_routed`](super::Broker::take_routed). Raised once until then, and never where

@@ -12,8 +12,8 @@ use crate::session::SessionId;
 use crate::share::Standing;
 
 impl Broker {
-    /// What a peer has said: any number of messages, in the order in which they were taken there. All
-    /// of them are processed at once. Those of a peer that is down are ignored.
+    /// What a peer has said: any number of messages, in the order in which they were taken there.
+    /// All of them are processed at once. Those of a peer that is down are ignored.
     pub fn peer_received(&mut self, from: u8, messages: Vec<PeerMessage>) {
         if !self.peers.is_peer(from) {
             self.out.counters.stale_handles += 1;

@@ -3,9 +3,9 @@
 //! A subscription is announced to the peers and stands in the filter tree at once, but matches
 //! nothing. A barrier follows the announcement to every peer, and each answers it; what peers have
 //! published before they knew is ahead of their answer. With the last answer, in one step, the
-//! subscription goes live, its replay of retained messages begins, SUBACK is sent, and the client is
-//! read again. So every change of what is retained is either seen by the replay or comes live, and
-//! nothing that is published after SUBACK is missed, wherever.
+//! subscription goes live, its replay of retained messages begins, SUBACK is sent, and the client
+//! is read again. So every change of what is retained is either seen by the replay or comes live,
+//! and nothing that is published after SUBACK is missed, wherever.
 //!
 //! One barrier serves all SUBSCRIBEs of a turn.
 
@@ -41,8 +41,8 @@ struct Barrier {
     answers: Vec<(ConnectionId, SessionId, Answer)>,
 }
 
-/// A subscription that is not live: the session, whether the filter is that of a shared one, and the
-/// filter.
+/// A subscription that is not live: the session, whether the filter is that of a shared one, and
+/// the filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Waiting {
     session: SessionId,

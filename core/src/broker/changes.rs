@@ -1,5 +1,5 @@
-//! What is retained, told to peers and heard from them. How all come to hold the same is described in
-//! `retained/versions.rs`.
+//! What is retained, told to peers and heard from them. How all come to hold the same is described
+//! in `retained/versions.rs`.
 
 use alloc::boxed::Box;
 
@@ -20,8 +20,8 @@ impl Broker {
         });
     }
 
-    /// A peer has changed what is retained of a message's topic. If the message is kept here as well,
-    /// and comes live to those who have subscribed, it is a change of its own.
+    /// A peer has changed what is retained of a message's topic. If the message is kept here as
+    /// well, and comes live to those who have subscribed, it is a change of its own.
     pub(super) fn apply_change(&mut self, kept: &Kept, change: Change, is_live: bool) {
         let now = self.now;
         let message = kept.message(now);

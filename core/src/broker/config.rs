@@ -159,9 +159,9 @@ pub struct Config {
     pub commit_linger: Duration,
     /// How many bytes may wait for the store before publishers are slowed. Default 64 MiB.
     pub max_uncommitted_bytes: usize,
-    /// How many bytes may be on their way to one other shard. Beyond that, messages of QoS 0 for it are
-    /// dropped, and clients that publish others are slowed; at eight times as many, no client is let
-    /// in. Default 16 MiB.
+    /// How many bytes may be on their way to one other shard. Beyond that, messages of QoS 0 for it
+    /// are dropped, and clients that publish others are slowed; at eight times as many, no client
+    /// is let in. Default 16 MiB.
     pub link_limit: usize,
     /// How many events may wait to be fetched; those beyond are counted and dropped. Default 4,096.
     pub max_events: usize,

@@ -136,8 +136,8 @@ struct Load {
 }
 
 impl Broker {
-    /// The answer to a message has to wait until peers have said what became of it. To be called just
-    /// before [`Broker::reply`].
+    /// The answer to a message has to wait until peers have said what became of it. To be called
+    /// just before [`Broker::reply`].
     pub(super) fn await_peers(
         &mut self,
         id: ConnectionId,

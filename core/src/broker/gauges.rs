@@ -49,8 +49,8 @@ impl Broker {
         self.out.owed
     }
 
-    /// How many bytes the messages have that wait for clients or are in flight to them, each counted
-    /// once.
+    /// How many bytes the messages have that wait for clients or are in flight to them, each
+    /// counted once.
     pub fn queued_bytes(&self) -> usize {
         self.out.held_bytes()
     }
@@ -65,8 +65,8 @@ impl Broker {
         self.retained.bytes()
     }
 
-    /// How many topics are remembered as cleared, because an older change may still come from another
-    /// shard.
+    /// How many topics are remembered as cleared, because an older change may still come from
+    /// another shard.
     pub fn retained_tombstones(&self) -> usize {
         self.retained.tombstones()
     }

@@ -19,8 +19,8 @@ use crate::share::{Candidates, Choice, GroupId, Shares, Standing};
 const PASS_ON_BUDGET: usize = 16 * 1024;
 
 impl Broker {
-    /// Hands on what members of shared subscriptions had whose sessions have ended, as much of it as
-    /// one turn may take.
+    /// Hands on what members of shared subscriptions had whose sessions have ended, as much of it
+    /// as one turn may take.
     pub(super) fn pass_on_left_over(&mut self) {
         let end = self.work.saturating_add(PASS_ON_BUDGET);
         while self.work < end
@@ -210,8 +210,8 @@ impl Routing<'_, '_> {
         work
     }
 
-    /// Hands the message to one member of a group here who is at least that able. Says what was found
-    /// if there is none, and how many members were looked at.
+    /// Hands the message to one member of a group here who is at least that able. Says what was
+    /// found if there is none, and how many members were looked at.
     pub(super) fn hand_to_member(
         &mut self,
         shares: &mut Shares,

@@ -71,8 +71,8 @@ impl Broker {
         true
     }
 
-    /// The client of a session is connected now, or is no longer: that counts where it is a member of
-    /// shared subscriptions.
+    /// The client of a session is connected now, or is no longer: that counts where it is a member
+    /// of shared subscriptions.
     pub(super) fn tell_present(&mut self, id: SessionId, is_present: bool) {
         if !self.peers.are_several() {
             return;

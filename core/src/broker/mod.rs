@@ -9,10 +9,11 @@
 //! sessions), `ending` (of connections), `local` (clients inside the process), `sys` (what the broker
 //! publishes itself), `gauges` (how much there is of everything).
 //!
-//! Where there are several shards, these come in: `moving` (connections to the shard that owns their
-//! client), `peers` (the links), `interests` (who has subscribers for what), `forward` (a message to
-//! peers), `owing` (messages that are committed before), `arrival` (what comes from them), `tickets` (publishers that wait for peers), `barrier`
-//! (subscriptions that wait until all shards know), `changes` (of what is retained).
+//! Where there are several shards, these come in: `moving` (connections to the shard that owns
+//! their client), `peers` (the links), `interests` (who has subscribers for what), `forward` (a
+//! message to peers), `owing` (messages that are committed before), `arrival` (what comes from
+//! them), `tickets` (publishers that wait for peers), `barrier` (subscriptions that wait until all
+//! shards know), `changes` (of what is retained).
 
 mod action;
 mod arrival;

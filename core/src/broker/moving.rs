@@ -1,8 +1,8 @@
 //! A connection that was opened at one shard, of a client that another one owns.
 //!
-//! CONNECT is read where the connection was opened, with all limits and time-outs; what is wrong with
-//! it is said there. Then the connection goes to the client's shard with all that came on it, and the
-//! conversation begins there anew.
+//! CONNECT is read where the connection was opened, with all limits and time-outs; what is wrong
+//! with it is said there. Then the connection goes to the client's shard with all that came on it,
+//! and the conversation begins there anew.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -59,8 +59,8 @@ impl Broker {
         self.out.actions.push_back(Action::Move(id, to));
     }
 
-    /// Takes out a connection for which [`Action::Move`] was raised; its handle is dead from now on,
-    /// and `closed` need not be called. `None` if it has ended in the meantime.
+    /// Takes out a connection for which [`Action::Move`] was raised; its handle is dead from now
+    /// on, and `closed` need not be called. `None` if it has ended in the meantime.
     ///
     /// Until then it waits, and its time for CONNECT runs.
     pub fn take_moved(&mut self, id: ConnectionId) -> Option<Moved> {

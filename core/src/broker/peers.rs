@@ -8,9 +8,9 @@ use crate::peer::{Hello, Interest, PeerMessage, Resync, Wanted};
 use crate::topic::{FilterId, has_wildcard};
 
 impl Broker {
-    /// What there is to say to a peer, in order; to be given to its [`Broker::peer_received`]. To be
-    /// called when [`Action::Route`](super::Action::Route) says so, best once at the end of a turn:
-    /// what is told once a turn is told then.
+    /// What there is to say to a peer, in order; to be given to its [`Broker::peer_received`]. To
+    /// be called when [`Action::Route`](super::Action::Route) says so, best once at the end of a
+    /// turn: what is told once a turn is told then.
     pub fn take_routed(&mut self, peer: u8) -> Vec<PeerMessage> {
         if !self.peers.is_peer(peer) {
             self.out.counters.stale_handles += 1;

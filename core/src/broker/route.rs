@@ -279,8 +279,8 @@ pub(super) struct Routing<'m, 'b> {
 }
 
 impl Routing<'_, '_> {
-    /// Hands the message to all here who have subscribed by themselves; returns how many places were
-    /// looked at.
+    /// Hands the message to all here who have subscribed by themselves; returns how many places
+    /// were looked at.
     #[inline]
     pub(super) fn hand_to_subscribers(
         &mut self,

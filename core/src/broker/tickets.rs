@@ -1,8 +1,8 @@
 //! Publishers that wait for what peers say of a message.
 //!
-//! A message of QoS 1 or 2 that goes to peers takes a ticket, whatever their number. Its answer relies
-//! on the ticket, and tickets are settled in their order: so an answer relies on all before it, which
-//! is simple, and enough.
+//! A message of QoS 1 or 2 that goes to peers takes a ticket, whatever their number. Its answer
+//! relies on the ticket, and tickets are settled in their order: so an answer relies on all before
+//! it, which is simple, and enough.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -192,8 +192,8 @@ impl Broker {
         }
     }
 
-    /// The publisher of a message that was refused is on another connection, and may have repeated it
-    /// there: the answer to that is the same.
+    /// The publisher of a message that was refused is on another connection, and may have repeated
+    /// it there: the answer to that is the same.
     fn correct_repeated(&mut self, publisher: &Publisher, outcome: Routed) {
         let session = self.sessions.get(publisher.session);
         let connection = session.map(|session| session.connection);

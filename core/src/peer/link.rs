@@ -166,7 +166,8 @@ impl Link {
         stored.exceptions.extend(exception);
     }
 
-    /// The link is cut: nothing is on its way. Numbers go on, so that none is taken for an older one.
+    /// The link is cut: nothing is on its way. Numbers go on, so that none is taken for an older
+    /// one.
     pub(crate) fn restart(&mut self) {
         *self = Self {
             numbered: self.numbered,

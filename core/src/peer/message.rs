@@ -23,8 +23,8 @@ pub enum PeerMessage {
     Interest(Interest),
     /// A message that the receiver has subscribers for, or that is retained, or both.
     Publish(Forwarded),
-    /// A message for a shared subscription of which the sender has no member any more that could have
-    /// it.
+    /// A message for a shared subscription of which the sender has no member any more that could
+    /// have it.
     Returned(Returned),
     /// What is retained of a topic is gone.
     Cleared(Cleared),

@@ -5,8 +5,8 @@
 //!
 //! | message | says | answer |
 //! | --- | --- | --- |
-//! | `Interest` | I have subscribers for this filter, or none any more; of a shared one, how many | – |
-//! | `Publish` | a message that you have subscribers for, or that is retained | `Stored`, if it has a number |
+//! | `Interest` | I have subscribers for this filter, or none any more | – |
+//! | `Publish` | a message that concerns you | `Stored`, if it has a number |
 //! | `Returned` | no member here could have it: choose another shard | – |
 //! | `Cleared` | nothing is retained of this topic any more | – |
 //! | `Stored` | what became of all messages up to this number | – |
@@ -70,8 +70,8 @@
 //! # Ok::<(), wherry_core::OpenLocalError>(())
 //! ```
 //!
-//! An answer never waits for another shard, only for what its own shard has to store: so no circle of
-//! shards can wait for each other.
+//! An answer never waits for another shard, only for what its own shard has to store: so no circle
+//! of shards can wait for each other.
 
 mod interests;
 mod link;
@@ -91,8 +91,8 @@ pub use message::{Cleared, Forwarded, Hello, Interest, PeerMessage, Returned, St
 pub use place::Place;
 pub(crate) use set::Shards;
 
-/// How many times its limit a link may hold: who is slowed has put a last message into it, and their
-/// number is bounded only if no others come in.
+/// How many times its limit a link may hold: who is slowed has put a last message into it, and
+/// their number is bounded only if no others come in.
 const OVERWHELMED: u64 = 8;
 
 /// What a peer that takes part anew is told.
@@ -125,8 +125,8 @@ pub(crate) struct Peers {
     pub(crate) change: Option<Change>,
     /// The peers that are to choose members for the message that is routed.
     pub(crate) calls: Vec<(u8, Call)>,
-    /// The links that the message went into that was routed last, as far as they are above their limit
-    /// and cannot but take it.
+    /// The links that the message went into that was routed last, as far as they are above their
+    /// limit and cannot but take it.
     pub(crate) overfull: Shards,
 }
 
@@ -223,16 +223,16 @@ impl Peers {
         self.full
     }
 
-    /// Whether there is so much in any link that nobody may come in who could add to it: each of those
-    /// who are in has been slowed.
+    /// Whether there is so much in any link that nobody may come in who could add to it: each of
+    /// those who are in has been slowed.
     pub(crate) fn are_overwhelmed(&self) -> bool {
         let limit = self.limit.saturating_mul(OVERWHELMED);
         let mut links = self.full.iter().filter_map(|peer| self.link(peer));
         links.any(|link| link.load() > limit)
     }
 
-    /// A peer has processed so many bytes. Returns the connections that go on, now that there is much
-    /// less in the link.
+    /// A peer has processed so many bytes. Returns the connections that go on, now that there is
+    /// much less in the link.
     pub(crate) fn processed(&mut self, peer: u8, bytes: u64) -> Vec<ConnectionId> {
         let Some(link) = self.links.get_mut(usize::from(peer)) else {
             return Vec::new();
@@ -286,15 +286,15 @@ impl Peers {
         Some(peer)
     }
 
-    /// Whether what a peer says counts: it does if the peer is up, and if it has heard that the link
-    /// began anew here.
+    /// Whether what a peer says counts: it does if the peer is up, and if it has heard that the
+    /// link began anew here.
     pub(crate) fn hears(&self, peer: u8, message: &PeerMessage) -> bool {
         let link = self.link(peer).filter(|_| self.up.contains(peer));
         link.is_some_and(|link| !link.awaits_hello || matches!(message, PeerMessage::Hello(_)))
     }
 
-    /// Forgets all that is on its way to a peer and that it has told. Returns the connections that are
-    /// slowed because of it.
+    /// Forgets all that is on its way to a peer and that it has told. Returns the connections that
+    /// are slowed because of it.
     pub(crate) fn restart(&mut self, peer: u8) -> Vec<ConnectionId> {
         self.full.remove(peer);
         self.ready.remove(peer);

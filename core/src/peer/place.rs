@@ -31,8 +31,8 @@ impl Place {
         Self::at(0, 1, seed)
     }
 
-    /// The place of shard `index` of `count`; `None` if there is no such shard, or if there are more
-    /// than [`Place::MOST`]. `seed` is that of the process.
+    /// The place of shard `index` of `count`; `None` if there is no such shard, or if there are
+    /// more than [`Place::MOST`]. `seed` is that of the process.
     pub fn new(index: u8, count: u8, seed: u64) -> Option<Self> {
         (index < count && count <= Self::MOST).then(|| Self::at(index, count, seed))
     }

@@ -1,12 +1,14 @@
 //! Retained messages: the last one of each topic, kept for those who subscribe later.
 //!
 //! They leave in four ways: cleared or replaced by a publisher, expired, or dropped for newer ones
-//! if the policy says so. The last two are done in bounded pieces: what expires at one moment leaves
-//! over as many turns as it takes, and one publisher makes room for no more than a turn's work.
+//! if the policy says so. The last two are done in bounded pieces: what expires at one moment
+//! leaves over as many turns as it takes, and one publisher makes room for no more than a turn's
+//! work.
 //!
-//! Where there are several shards, each holds all of them; `versions` says how they agree. Limits are
-//! decided by the shard where a message is published alone: the others apply what comes of it.
+//! Where there are several shards, each holds all of them; `versions` says how they agree. Limits
+//! are decided by the shard where a message is published alone: the others apply what comes of it.
 
+mod apply;
 mod expiry;
 #[cfg(test)]
 mod tests;
@@ -38,8 +40,8 @@ const EXPIRY_BUDGET: usize = 16 * 1024;
 /// How many steps one message may take to find room.
 const ROOM_BUDGET: usize = 64 * 1024;
 
-/// What it takes to remove a message, in steps as matching and replays count them: more if its topic
-/// is long, and if much memory is given back.
+/// What it takes to remove a message, in steps as matching and replays count them: more if its
+/// topic is long, and if much memory is given back.
 const STEPS: usize = 16;
 const TOPIC_BYTES_PER_STEP: usize = 64;
 const CONTENT_BYTES_PER_STEP: usize = 4096;
@@ -64,8 +66,8 @@ pub(crate) struct RetainedMessages {
 /// One retained message; its topic is its place in the tree.
 #[derive(Debug)]
 pub(crate) struct Retained {
-    /// The version of the change that it was at all shards, if there are several; encoded properties;
-    /// the payload: one allocation that owns exactly its bytes.
+    /// The version of the change that it was at all shards, if there are several; encoded
+    /// properties; the payload: one allocation that owns exactly its bytes.
     content: Box<[u8]>,
     properties_len: u32,
     qos: QoS,
@@ -123,7 +125,8 @@ impl Live {
 /// What became of a message that was to be retained, and what it made of others.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// There was no room for it. The one that its topic had is gone all the same: it is out of date.
+    /// There was no room for it. The one that its topic had is gone all the same: it is out of
+    /// date.
     pub(crate) refused: bool,
     /// How many left because they had expired.
     pub(crate) expired: u64,
@@ -166,7 +169,8 @@ impl RetainedMessages {
     }
 
     /// Keeps a message in the place of the one its topic had, if there is or can be made room for
-    /// it. `properties` are those that [`owned_properties`](crate::message::owned_properties) gives.
+    /// it. `properties` are those that [`owned_properties`](crate::message::owned_properties)
+    /// gives.
     pub(crate) fn set(
         &mut self,
         message: &Message<'_>,
@@ -198,7 +202,8 @@ impl RetainedMessages {
             self.put(message.topic, entry, before);
             return outcome;
         }
-        // Whatever comes of it, the one that is there is out of date; nor is it dropped for another.
+        // Whatever comes of it, the one that is there is out of date; nor is it dropped for
+        // another.
         self.clear_at(message.topic, version);
         if self.make_room(bytes, now, config, &mut outcome) {
             let entry = self.entry(message, properties, expires, version, true);
@@ -244,8 +249,8 @@ impl RetainedMessages {
         }
     }
 
-    /// Sets the message of a topic, in the place of what there was `before`. Returns the number of the
-    /// change.
+    /// Sets the message of a topic, in the place of what there was `before`. Returns the number of
+    /// the change.
     fn put(
         &mut self,
         topic: &str,
@@ -315,8 +320,8 @@ impl RetainedMessages {
         self.tree.get(topic)
     }
 
-    /// Keeps a message of the broker's own. No client can publish to its topic. Returns what peers are
-    /// to be told.
+    /// Keeps a message of the broker's own. No client can publish to its topic. Returns what peers
+    /// are to be told.
     pub(crate) fn set_own(&mut self, message: &Message<'_>) -> Option<Change> {
         let version = self.versions.next();
         let before = self.find(message.topic);
@@ -398,57 +403,6 @@ impl RetainedMessages {
             self.removed(id, &topic, &old);
         }
         self.versions.bury(topic, version);
-    }
-
-    /// Does what a change at a peer has done there, unless there is a newer one. `is_live` says whether
-    /// it comes live to those who have subscribed here. Returns the number of the change here if the
-    /// message is kept and comes live, and else 0.
-    pub(crate) fn apply(
-        &mut self,
-        message: &Message<'_>,
-        change: Change,
-        expires: Instant,
-        is_live: bool,
-        now: Instant,
-    ) -> u64 {
-        let Change { version, keeps } = change;
-        self.versions.saw(version);
-        let known = match self.tree.get(message.topic) {
-            Some(retained) => retained.version(),
-            None => self.versions.buried(message.topic),
-        };
-        if version <= known {
-            return 0;
-        }
-        if !keeps || expires <= now {
-            self.clear_at(message.topic, version);
-            return 0;
-        }
-        let before = self.find(message.topic);
-        let entry = self.entry(message, message.properties, expires, version, is_live);
-        self.put(message.topic, entry, before)
-    }
-
-    /// The same for a topic of which nothing is kept any more.
-    pub(crate) fn apply_clear(&mut self, topic: &str, version: u64) {
-        self.versions.saw(version);
-        let known = match self.tree.get(topic) {
-            Some(retained) => retained.version(),
-            None => self.versions.buried(topic),
-        };
-        if version > known {
-            self.clear_at(topic, version);
-        }
-    }
-
-    /// What peers need to hear of clocks, and what is heard of theirs.
-    pub(crate) fn versions(&mut self) -> &mut Versions {
-        &mut self.versions
-    }
-
-    /// How many topics are remembered as cleared, because an older change may still come from a peer.
-    pub(crate) fn tombstones(&self) -> usize {
-        self.versions.tombstones()
     }
 
     /// Forgets messages that have expired, as many as one turn may take; returns how many. If that

@@ -1,28 +1,29 @@
 //! Which change of a topic is the latest, where several shards make changes.
 //!
-//! Every shard holds all retained messages. A change is made at the shard where it was published, and
-//! goes from there to every other one. Its version is a clock of that shard, which is ahead of every
-//! version that it has seen, and then the shard's number; the greater version wins, everywhere. So all
-//! shards come to hold the same, in whatever order the changes of different shards reach them.
+//! Every shard holds all retained messages. A change is made at the shard where it was published,
+//! and goes from there to every other one. Its version is a clock of that shard, which is ahead of
+//! every version that it has seen, and then the shard's number; the greater version wins,
+//! everywhere. So all shards come to hold the same, in whatever order the changes of different
+//! shards reach them.
 //!
-//! That a topic was cleared, or that its message has expired, must be remembered as long as an older
-//! change may still arrive, or that would bring the topic back: it leaves a tombstone, the topic with
-//! the version. A tombstone goes when every peer has told a clock that is not behind it. This is why
-//! no older change can arrive then:
+//! That a topic was cleared, or that its message has expired, must be remembered as long as an
+//! older change may still arrive, or that would bring the topic back: it leaves a tombstone, the
+//! topic with the version. A tombstone goes when every peer has told a clock that is not behind it.
+//! This is why no older change can arrive then:
 //!
-//! - A change reaches a shard only through the link from the shard that made it; nobody passes it on.
-//!   What is still on its way between two others comes here on a way of its own, and what they make
-//!   of it is their own affair: each keeps its tombstones for itself.
-//! - A clock only grows, and each change takes a new one. When a peer tells its clock, all its changes
-//!   up to there are in the link already; those that follow have greater ones.
+//! - A change reaches a shard only through the link from the shard that made it; nobody passes it
+//!   on. What is still on its way between two others comes here on a way of its own, and what they
+//!   make of it is their own affair: each keeps its tombstones for itself.
+//! - A clock only grows, and each change takes a new one. When a peer tells its clock, all its
+//!   changes up to there are in the link already; those that follow have greater ones.
 //! - Links keep their order. So what comes behind a clock that is not behind the tombstone is newer
 //!   than the tombstone.
 //! - The own clock is ahead of the tombstone: whatever is still made here is newer.
 //!
 //! And every peer does tell such a clock: a change that leaves a tombstone here has reached or will
-//! reach each of them. There it leaves one too, upon which that peer tells its clock, which is ahead by
-//! then; or it finds a newer change, which is on its way here and takes the place of the tombstone. A
-//! message that expires does so at each shard that has it, by itself.
+//! reach each of them. There it leaves one too, upon which that peer tells its clock, which is
+//! ahead by then; or it finds a newer change, which is on its way here and takes the place of the
+//! tombstone. A message that expires does so at each shard that has it, by itself.
 //!
 //! There may be as many tombstones as changes are on their way, which the links' limit bounds.
 
@@ -54,8 +55,8 @@ pub(crate) fn clock_of(version: u64) -> u64 {
     version >> SHARD_BITS
 }
 
-/// The clock of a shard, and the tombstones that it keeps. Where there is one shard there is neither,
-/// and every version is 0.
+/// The clock of a shard, and the tombstones that it keeps. Where there is one shard there is
+/// neither, and every version is 0.
 #[derive(Debug)]
 pub(crate) struct Versions {
     several: Option<Box<Several>>,

@@ -4,15 +4,41 @@
 //! where a message is published takes one of them all in turn; one that it does not know stands for
 //! the shard that chooses a member then. Whoever is connected comes before whoever is not.
 
+use alloc::collections::BTreeSet;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::{Branch, Group, GroupId, Shares};
+use super::{Group, GroupId, Shares};
 use crate::broker::ShareStrategy;
-use crate::map::split_mix;
+use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::peer::Shards;
 use crate::session::SessionId;
 use crate::topic::{FilterId, parse_shared};
+
+/// What is known of groups beyond this shard.
+#[derive(Debug)]
+pub(super) struct Abroad {
+    pub(super) by_name: KeyedMap<Arc<str>, GroupId>,
+    /// The groups whose members here have changed since peers were told.
+    changed: BTreeSet<Arc<str>>,
+}
+
+/// The members of a group at another shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Branch {
+    shard: u8,
+    members: u32,
+    present: u32,
+}
+
+impl Abroad {
+    pub(super) fn new(key: HashKey) -> Self {
+        Self {
+            by_name: KeyedMap::new(key),
+            changed: BTreeSet::new(),
+        }
+    }
+}
 
 /// The shard that is to choose a member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

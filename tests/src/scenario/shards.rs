@@ -42,8 +42,8 @@ impl Links {
 }
 
 impl World {
-    /// Several shards of one process, which have nothing to say themselves; connections are opened at
-    /// the first one.
+    /// Several shards of one process, which have nothing to say themselves; connections are opened
+    /// at the first one.
     pub fn of_shards(config: &Config, count: usize) -> Self {
         let config = Config {
             sys_interval: None,
@@ -162,15 +162,16 @@ impl World {
         self.links.queues.remove(&(from, to));
     }
 
-    /// Puts a new broker in the place of a shard, as if it had ended and begun anew. Its connections
-    /// are gone, and what was on its way to it.
+    /// Puts a new broker in the place of a shard, as if it had ended and begun anew. Its
+    /// connections are gone, and what was on its way to it.
     pub fn replace_shard(&mut self, config: &Config, shard: usize) {
         let broker = self.new_shard(config, shard, self.shards());
         *self.shard_mut(shard) = broker;
         for socket in &mut self.sockets {
             if socket.shard == shard {
                 socket.closed = true;
-                socket.id = ConnectionId::default(); // The new broker has handles like the old one's.
+                // The new broker has handles like the old one's.
+                socket.id = ConnectionId::default();
             }
         }
         for other in 0..self.shards() {
@@ -247,7 +248,8 @@ impl World {
         self.shard_mut(to).peer_received(from, messages);
     }
 
-    /// All messages that the client has got, and packets of that kind among them, which are passed over.
+    /// All messages that the client has got, and packets of that kind among them, which are passed
+    /// over.
     #[track_caller]
     pub fn messages_after(&mut self, client: Client, kind: u8) -> Vec<Publish> {
         let version = self.sockets[client.0].version;
