@@ -1,8 +1,8 @@
 //! Wherry's core: an MQTT broker as a deterministic state machine without I/O.
 //!
-//! A [`Broker`] takes bytes, the time and answers; it gives [`Action`]s. It has no socket, no clock,
-//! no thread and no randomness but the seed it is given, so the same calls always have the same
-//! results. Whoever drives it does this, over and over:
+//! A [`Broker`] takes bytes, the time and answers; it gives [`Action`]s. It has no socket, no
+//! clock, no thread and no randomness but the seed it is given, so the same calls always have the
+//! same results. Whoever drives it does this, over and over:
 //!
 //! 1. tell the time ([`Broker::advance`]);
 //! 2. for every socket that was opened, has bytes, or is gone: [`Broker::open`],
@@ -79,7 +79,8 @@
 //! for client in [b'a', b'b'] {
 //!     let id = broker.open(origin.clone())?;
 //!     let connect = [0x10, 13, 0, 4, b'M', b'Q', b'T', b'T', 4, 2, 0, 60, 0, 1, client].to_vec();
-//!     sockets.push(Socket { id, from_client: connect, to_client: vec![], reading: true, gone: false });
+//!     let (from_client, to_client) = (connect, Vec::new());
+//!     sockets.push(Socket { id, from_client, to_client, reading: true, gone: false });
 //! }
 //! turn(&mut broker, &mut sockets, start);
 //! assert_eq!(sockets[0].to_client, [0x20, 2, 0, 0], "CONNACK: welcome");

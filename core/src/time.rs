@@ -105,7 +105,8 @@ mod tests {
                 (0u64..1 << 40).prop_map(Duration::from_nanos),
             ],
         ) {
-            let (start, millis) = (Instant::from_millis(start), duration.as_nanos().div_ceil(1_000_000));
+            let start = Instant::from_millis(start);
+            let millis = duration.as_nanos().div_ceil(1_000_000);
             let sum = u128::from(start.as_millis()) + millis;
             let later = start.after(duration);
             prop_assert_eq!(u128::from(later.as_millis()), sum.min(u64::MAX.into()));

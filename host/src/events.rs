@@ -16,8 +16,8 @@ const REFUSALS_PER_SECOND: u32 = 10;
 /// How much of a string that a client chose is shown.
 const SHOWN_CHARS: usize = 128;
 
-/// Logs a line about a client: a sentence for people, and for programs the client's identifier, both
-/// addresses and what else the line is about as fields, which only JSON shows.
+/// Logs a line about a client: a sentence for people, and for programs the client's identifier,
+/// both addresses and what else the line is about as fields, which only JSON shows.
 macro_rules! line {
     ($level:ident, $event:expr, { $($field:tt)* }, $($sentence:tt)+) => {
         $level!(
@@ -131,7 +131,10 @@ impl EventLog {
             }),
             // Port scanners and health checks.
             (false, true) => {
-                line!(debug, event, { cause = %cause, }, "{who} left before it was let in: {cause}");
+                line!(
+                    debug, event, { cause = %cause, },
+                    "{who} left before it was let in: {cause}"
+                );
             }
             (false, false) => self.limited(|| {
                 line!(warn, event, { cause = %cause, }, "{who} was not let in: {cause}");

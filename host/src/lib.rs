@@ -2,8 +2,9 @@
 //!
 //! The centre is the [`driver`]: it connects the broker, which does no I/O, with sockets, which
 //! know nothing of MQTT. Around it stands what a process has to set up before ([`options`],
-//! [`config`], [`logging`], [`limits`], [`listen`]; [`program`] goes through them) and what decides in its place ([`accept`], [`auth`]). The
-//! runtimes add sockets, readiness, one timer and one wake-up, and nothing else.
+//! [`config`], [`logging`], [`limits`], [`listen`]; [`program`] goes through them) and what decides
+//! in its place ([`accept`], [`auth`]). The runtimes add sockets, readiness, one timer and one
+//! wake-up, and nothing else.
 
 pub mod accept;
 pub mod address;

@@ -5,8 +5,8 @@
 //! 2. its memory stays within a bound, at any time;
 //! 3. a bystander pair, which exchanges messages all the while, notices nothing: every message
 //!    arrives, in time and in order;
-//! 4. the reason is told to the attacker where the protocol has words for it, logged with its address
-//!    (and client identifier, where it had told one), and counted.
+//! 4. the reason is told to the attacker where the protocol has words for it, logged with its
+//!    address (and client identifier, where it had told one), and counted.
 //!
 //! Each attack happens twice: sent whole, and one byte at a time. The outcome is the same.
 
@@ -24,8 +24,8 @@ use crate::wire::{self, Version};
 /// buffers of the allocator and of a few connections, and far from what any attack asks for.
 pub const USUAL_GROWTH: u64 = 8 << 20;
 
-/// Within this a bystander's message must arrive. A broker needs microseconds; the rest is for a test
-/// machine that is busy with something else.
+/// Within this a bystander's message must arrive. A broker needs microseconds; the rest is for a
+/// test machine that is busy with something else.
 const IN_TIME: Duration = Duration::from_secs(5);
 
 /// What an attacker is told.

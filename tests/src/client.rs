@@ -111,8 +111,8 @@ impl Client {
         }
     }
 
-    /// Sends bytes, each of which the broker reads alone: before the next one leaves, it has answered
-    /// `other`, which asked after it.
+    /// Sends bytes, each of which the broker reads alone: before the next one leaves, it has
+    /// answered `other`, which asked after it.
     pub fn send_to_be_read_one_by_one(&mut self, bytes: impl AsRef<[u8]>, other: &mut Self) {
         for byte in bytes.as_ref().chunks(1) {
             self.send(byte);

@@ -1,12 +1,12 @@
 //! End-to-end tests of the Wherry broker.
 //!
-//! The [`suite`](mod@suite) is a list of black-box tests: plain functions that start a broker process, speak raw
-//! packets to it over real sockets and look at what comes back. It knows nothing of how the broker is
-//! built, so that every binary runs the same tests: `wherry_tests::suite!(PATH)` in a test file of a
-//! binary's package makes a `#[test]` of each.
+//! The [`suite`](mod@suite) is a list of black-box tests: plain functions that start a broker
+//! process, speak raw packets to it over real sockets and look at what comes back. It knows nothing
+//! of how the broker is built, so that every binary runs the same tests:
+//! `wherry_tests::suite!(PATH)` in a test file of a binary's package makes a `#[test]` of each.
 //!
-//! No test sleeps: what must happen is waited for, with a generous deadline; that something did *not*
-//! happen shows in what comes instead, a fence sent after it.
+//! No test sleeps: what must happen is waited for, with a generous deadline; that something did
+//! *not* happen shows in what comes instead, a fence sent after it.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,

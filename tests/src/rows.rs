@@ -169,7 +169,8 @@ impl Rows {
         }
     }
 
-    /// How many rows of sessions, subscriptions, deliveries, messages and retained messages there are.
+    /// How many rows of sessions, subscriptions, deliveries, messages and retained messages there
+    /// are.
     pub fn counts(&self) -> [usize; 5] {
         [
             self.sessions.len(),
@@ -180,7 +181,8 @@ impl Rows {
         ]
     }
 
-    /// Whether a message without a delivery, or a delivery without its message or session, is there.
+    /// Whether a message without a delivery, or a delivery without its message or session, is
+    /// there.
     pub fn has_strays(&self) -> bool {
         let mut used: BTreeMap<u64, ()> = BTreeMap::new();
         for ((client_id, _), delivery) in &self.deliveries {

@@ -1,7 +1,7 @@
 //! A broker, clients and time, without sockets and without waiting.
 //!
-//! A [`World`] drives the core the way a runtime does and stands in for the clients' sockets: what a
-//! client sends is there at once, what it is sent is taken at once, unless the client has stopped
+//! A [`World`] drives the core the way a runtime does and stands in for the clients' sockets: what
+//! a client sends is there at once, what it is sent is taken at once, unless the client has stopped
 //! reading. Time passes when the scenario says so, and stops at every deadline on the way.
 
 mod durable;
@@ -261,8 +261,8 @@ impl World {
         }
     }
 
-    /// Does what the brokers want until they want nothing more, and nothing is in links that are not
-    /// held.
+    /// Does what the brokers want until they want nothing more, and nothing is in links that are
+    /// not held.
     pub fn settle(&mut self) {
         self.advance();
         loop {

@@ -71,8 +71,8 @@ fn stream_corpus_replays_without_panic() {
     for name in names(&folder) {
         eprintln!("{name}");
         let compared = wherry_tests::fuzz::stream(&fs::read(folder.join(&name)).unwrap());
-        // Those written from conversations are named by their version and what they are about. Which
-        // messages a slow client loses depends on the pieces.
+        // Those written from conversations are named by their version and what they are about.
+        // Which messages a slow client loses depends on the pieces.
         if name.starts_with('v') {
             assert_eq!(compared, !name.ends_with("-slow"));
         }

@@ -45,8 +45,8 @@ pub enum Action {
     /// then.
     Deliver(LocalClient),
     /// A batch waits for the store: take it with [`Broker::take_batch`](super::Broker::take_batch)
-    /// and say with [`Broker::batch_committed`](super::Broker::batch_committed) when it is safe. The
-    /// next one is not given before. Only a broker with a store raises it.
+    /// and say with [`Broker::batch_committed`](super::Broker::batch_committed) when it is safe.
+    /// The next one is not given before. Only a broker with a store raises it.
     Store,
     /// Events wait in [`Broker::poll_event`](super::Broker::poll_event).
     Event,

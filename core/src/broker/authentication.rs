@@ -8,10 +8,11 @@
 //! | --- | --- | --- |
 //! | [`Broker::admit_with`] | CONNACK | AUTH 0x00; the new grant holds at once |
 //! | [`Broker::challenge`] | AUTH 0x18 | AUTH 0x18 |
-//! | [`Broker::refuse`] | CONNACK with the reason, and the end | DISCONNECT with the reason, and the end |
-//! | none in time | CONNACK 0x88, and the end | DISCONNECT 0x89, and the end |
+//! | [`Broker::refuse`] | CONNACK with the reason | DISCONNECT with the reason |
+//! | none in time | CONNACK 0x88 | DISCONNECT 0x89 |
 //!
-//! A client that does not answer a challenge in time is refused: 0x87.
+//! With the last two the connection ends. A client that does not answer a challenge in time is
+//! refused: 0x87.
 
 use alloc::sync::Arc;
 
@@ -21,8 +22,8 @@ use crate::packet::{Auth, Packet, Properties, Property, ProtocolError, ReasonCod
 use crate::permission::Grant;
 
 impl Broker {
-    /// The credentials are good: the client comes in, and whoever used its identifier goes. One that
-    /// is in already and has authenticated again has this grant from now on.
+    /// The credentials are good: the client comes in, and whoever used its identifier goes. One
+    /// that is in already and has authenticated again has this grant from now on.
     pub fn admit(&mut self, id: ConnectionId, grant: Grant) {
         self.admit_with(id, grant, None);
     }
@@ -39,7 +40,8 @@ impl Broker {
 
     /// What the client has sent is not enough: it gets AUTH with `data`, and what it answers is to
     /// be examined too. A client that named no authentication method cannot answer and is refused
-    /// ([MQTT-4.12.0-6]); so is one that was challenged as often as [`Config`](super::Config) allows.
+    /// ([MQTT-4.12.0-6]); so is one that was challenged as often as [`Config`](super::Config)
+    /// allows.
     pub fn challenge(&mut self, id: ConnectionId, data: Option<&[u8]>) {
         if self.asked(id).is_none() {
             return;

@@ -9,8 +9,8 @@ use crate::packet::QoS;
 /// What becomes of a message for a session whose queue is full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueuePolicy {
-    /// The session does not take the message. If no other one that it matched does, its publisher is
-    /// told: 0x97, quota exceeded.
+    /// The session does not take the message. If no other one that it matched does, its publisher
+    /// is told: 0x97, quota exceeded.
     #[default]
     Reject,
     /// The message is dropped for this session, and its publisher is told nothing.
@@ -105,11 +105,11 @@ pub struct Config {
     pub queue_policy: QueuePolicy,
     /// Whether messages of QoS 0 are kept for absent clients too. Default: no.
     pub queue_qos0: bool,
-    /// How many messages of QoS 1 and 2 may be in flight to one client; fewer if its Receive Maximum
-    /// says so. Default 1,024.
+    /// How many messages of QoS 1 and 2 may be in flight to one client; fewer if its Receive
+    /// Maximum says so. Default 1,024.
     pub send_window: NonZeroU16,
-    /// How many messages of QoS 1 and 2 a client may have in flight: the Receive Maximum that MQTT 5
-    /// clients are told. Default 8,192: some clients do not heed it.
+    /// How many messages of QoS 1 and 2 a client may have in flight: the Receive Maximum that MQTT
+    /// 5 clients are told. Default 8,192: some clients do not heed it.
     pub receive_window: NonZeroU16,
     /// What happens to a client that has more in flight. Default: strict.
     pub receive_maximum: Strictness,
@@ -167,7 +167,8 @@ pub struct Config {
     pub max_events: usize,
 }
 
-/// What clients that do not heed the Receive Maximum have in flight at most, as a rule: two bytes each.
+/// What clients that do not heed the Receive Maximum have in flight at most, as a rule: two bytes
+/// each.
 const RECEIVE_WINDOW: NonZeroU16 = NonZeroU16::new(8192).expect("it is not zero");
 
 /// Enough to fill a fast link over a long distance.

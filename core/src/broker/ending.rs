@@ -62,8 +62,8 @@ impl Broker {
         self.leave_session(session);
     }
 
-    /// Ends a connection for what its client sent, or left unsent. One that may not come in yet hears
-    /// it in CONNACK ([MQTT-4.12.0-4]).
+    /// Ends a connection for what its client sent, or left unsent. One that may not come in yet
+    /// hears it in CONNACK ([MQTT-4.12.0-4]).
     pub(super) fn break_off(&mut self, id: ConnectionId, cause: Cause) {
         let connection = self.connections.get(id);
         let waits = connection.is_some_and(|it| matches!(it.stage, Stage::Authenticating(_)));
@@ -104,8 +104,8 @@ impl Broker {
         self.send_last(id, reason, cause.words(), &disconnect);
     }
 
-    /// Sends a refusal in CONNACK, or DISCONNECT: with the Server Reference if the reason is that the
-    /// client should go elsewhere (sections 3.2.2.3.16, 3.14.2.2.5), and in words.
+    /// Sends a refusal in CONNACK, or DISCONNECT: with the Server Reference if the reason is that
+    /// the client should go elsewhere (sections 3.2.2.3.16, 3.14.2.2.5), and in words.
     pub(super) fn send_last(
         &mut self,
         id: ConnectionId,

@@ -62,8 +62,8 @@ pub enum EventKind {
         /// What is wrong with the filter, if that is why.
         error: Option<TopicError>,
     },
-    /// A client has more messages in flight than it was allowed, and is let pass. Told once for each
-    /// connection.
+    /// A client has more messages in flight than it was allowed, and is let pass. Told once for
+    /// each connection.
     ReceiveMaximumExceeded,
     /// A slow consumer has begun to lose QoS 0 messages. Told once until it has caught up.
     SlowConsumer,

@@ -49,7 +49,8 @@ impl Broker {
         Ok(())
     }
 
-    /// The client of a session has a message of QoS 2 for sure: PUBREL follows, once the store knows.
+    /// The client of a session has a message of QoS 2 for sure: PUBREL follows, once the store
+    /// knows.
     fn received_by(&mut self, id: SessionId, packet_id: PacketId, delivery: Delivery) {
         let now = self.now;
         if let Some(session) = self.sessions.get_mut(id)

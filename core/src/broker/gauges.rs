@@ -16,8 +16,8 @@ impl Broker {
             .is_some_and(|connection| connection.is_open())
     }
 
-    /// Whether what comes in on this connection is looked at, rather than kept until a pause ends, or
-    /// discarded.
+    /// Whether what comes in on this connection is looked at, rather than kept until a pause ends,
+    /// or discarded.
     pub fn is_heard(&self, id: ConnectionId) -> bool {
         self.connections
             .get(id)

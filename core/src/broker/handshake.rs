@@ -342,8 +342,8 @@ impl Broker {
         terms
     }
 
-    /// What the client is told of where answers should go, if it asks ([MQTT-3.1.2-28]) and has room
-    /// for it.
+    /// What the client is told of where answers should go, if it asks ([MQTT-3.1.2-28]) and has
+    /// room for it.
     fn information_for(
         &self,
         id: ConnectionId,
@@ -412,7 +412,8 @@ impl Broker {
     }
 }
 
-/// How long the session is to outlive its connection. Before MQTT 5 one that is not clean has no end.
+/// How long the session is to outlive its connection. Before MQTT 5 one that is not clean has no
+/// end.
 fn asked_expiry(connect: &Connect<'_>) -> Expiry {
     match connect.version {
         ProtocolVersion::V5 => Expiry(connect.properties.session_expiry_interval().unwrap_or(0)),

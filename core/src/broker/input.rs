@@ -9,8 +9,8 @@ use crate::packet::{
 use crate::session::{Answer, Expiry};
 
 /// How many steps the packets of one connection may take before others have their turn. A step is a
-/// look at one place of a tree: ordinary messages take a few, and what one read brings of them stays
-/// far below.
+/// look at one place of a tree: ordinary messages take a few, and what one read brings of them
+/// stays far below.
 const WORK_PER_TURN: usize = 64 * 1024;
 
 impl Broker {
@@ -246,7 +246,8 @@ impl Broker {
         let maximum = self.config.max_session_expiry;
         if let Some(session) = self.session_of(id) {
             if let Some(seconds) = packet.properties.session_expiry_interval() {
-                // 3.14.2.2.2 It is the interval in CONNECT that counts, not what CONNACK made of it.
+                // 3.14.2.2.2 It is the interval in CONNECT that counts, not what CONNACK made of
+                // it.
                 if seconds > 0 && session.asked_expiry == Expiry::AT_ONCE {
                     return Err(Cause::Protocol(EXPIRY_WITHOUT_SESSION));
                 }
@@ -289,8 +290,8 @@ impl Broker {
     }
 
     /// Sends a packet with a reason string, or, if that would make it larger than the client takes,
-    /// without ([MQTT-3.2.2-19], [MQTT-3.14.2-3] and their like). A client that does not want to know
-    /// hears it in CONNACK and DISCONNECT alone ([MQTT-3.1.2-29]).
+    /// without ([MQTT-3.2.2-19], [MQTT-3.14.2-3] and their like). A client that does not want to
+    /// know hears it in CONNACK and DISCONNECT alone ([MQTT-3.1.2-29]).
     pub(super) fn send_with_words(
         &mut self,
         id: ConnectionId,
@@ -303,8 +304,8 @@ impl Broker {
         self.send_with(id, words.as_slice(), packet);
     }
 
-    /// Sends a packet with as many of these properties as its client has room for; the last ones are
-    /// left out first.
+    /// Sends a packet with as many of these properties as its client has room for; the last ones
+    /// are left out first.
     pub(super) fn send_with(
         &mut self,
         id: ConnectionId,

@@ -6,12 +6,13 @@
 //!
 //! A delivery of QoS 1 whose client acknowledges it before its row was ever in a batch that was
 //! taken is never written. The promise to its publisher is kept, so the publisher has its
-//! acknowledgement at once, unless an older delivery of the same session may be in the store: then a
-//! crash would bring the older one back without this one, and the acknowledgement waits for the
+//! acknowledgement at once, unless an older delivery of the same session may be in the store: then
+//! a crash would bring the older one back without this one, and the acknowledgement waits for the
 //! batch that deletes the older one.
 //!
-//! One batch is at the store at a time. A batch that holds nothing but deliveries that are with their
-//! connected clients already, and deletions, may linger a little: most of it will not be needed.
+//! One batch is at the store at a time. A batch that holds nothing but deliveries that are with
+//! their connected clients already, and deletions, may linger a little: most of it will not be
+//! needed.
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};

@@ -163,7 +163,8 @@ impl Broker {
         let (rows, client_id) = (&session.rows, &session.client_id);
         self.out.journal.session_ended(rows, client_id, self.now);
         for (mut delivery, was_sent) in session.outgoing.into_inner().into_deliveries() {
-            // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its session.
+            // [MQTT-4.8.2-4] What was sent at QoS 2 waits for its client, and ends with its
+            // session.
             let is_bound = was_sent && delivery.qos == crate::packet::QoS::ExactlyOnce;
             if delivery.group.is_null() || is_bound {
                 self.out.counters.dropped_session_ended += 1;

@@ -1,10 +1,10 @@
 //! Clients inside the process: they publish, subscribe and acknowledge by calls instead of packets.
 //! Embedding programs, gateways and sinks stand on these.
 //!
-//! A local client has a session as any other, so permissions, shared subscriptions, queue limits and
-//! what the configuration switches off hold for it alike. Its messages, those of QoS 0 as well, wait
-//! in the session's queue, which is as bounded as any, with the same policy for what finds it full;
-//! the window bounds how many of QoS 1 and 2 it may leave unacknowledged.
+//! A local client has a session as any other, so permissions, shared subscriptions, queue limits
+//! and what the configuration switches off hold for it alike. Its messages, those of QoS 0 as well,
+//! wait in the session's queue, which is as bounded as any, with the same policy for what finds it
+//! full; the window bounds how many of QoS 1 and 2 it may leave unacknowledged.
 //!
 //! What it says is checked as if it had come in a packet: nothing that a local client does makes
 //! another one see what the specification forbids.
@@ -24,10 +24,11 @@ use crate::topic;
 
 /// The handle of a client inside the process, generational like a connection's.
 ///
-/// Such a client publishes, subscribes and acknowledges by calls of the [`Broker`]. When messages wait
-/// for it, [`Action::Deliver`](super::Action::Deliver) says so; take them until there are none left,
-/// and acknowledge those that have a packet identifier. It gets no more than the queue limits and the
-/// window of the configuration allow: what it does not take waits or is dropped, and is counted.
+/// Such a client publishes, subscribes and acknowledges by calls of the [`Broker`]. When messages
+/// wait for it, [`Action::Deliver`](super::Action::Deliver) says so; take them until there are none
+/// left, and acknowledge those that have a packet identifier. It gets no more than the queue limits
+/// and the window of the configuration allow: what it does not take waits or is dropped, and is
+/// counted.
 ///
 /// It stays when the broker stops, to take what the last clients had to say, until it is closed.
 ///
@@ -178,8 +179,8 @@ impl Broker {
     }
 
     /// Publishes a message. The reason is the one that a client would have in PUBACK, or in the
-    /// DISCONNECT that answers what is never allowed: success, that nobody has subscribed, or why the
-    /// message was not taken. What other shards make of it is not waited for.
+    /// DISCONNECT that answers what is never allowed: success, that nobody has subscribed, or why
+    /// the message was not taken. What other shards make of it is not waited for.
     pub fn publish_local(&mut self, client: LocalClient, publish: &LocalPublish<'_>) -> ReasonCode {
         if !self.is_local(client) {
             return ReasonCode::NotAuthorized;
@@ -284,8 +285,8 @@ impl Broker {
     }
 
     /// The next message for a local client; `None` if there is none for now, and
-    /// [`Action::Deliver`](super::Action::Deliver) says when there are more. One of QoS 1 or 2 is to
-    /// be acknowledged; no more come while as many as the window holds are not.
+    /// [`Action::Deliver`](super::Action::Deliver) says when there are more. One of QoS 1 or 2 is
+    /// to be acknowledged; no more come while as many as the window holds are not.
     pub fn next_message(&mut self, client: LocalClient) -> Option<LocalMessage> {
         if !self.is_local(client) {
             return None;
@@ -335,8 +336,8 @@ impl Broker {
     }
 
     /// A local client has what [`Broker::next_message`] gave it under this identifier, and its
-    /// exchange is over: nothing can be lost on the way, so one step does for QoS 2 as well. False if
-    /// there is no such message.
+    /// exchange is over: nothing can be lost on the way, so one step does for QoS 2 as well. False
+    /// if there is no such message.
     pub fn acknowledge_local(&mut self, client: LocalClient, packet_id: PacketId) -> bool {
         if !self.is_local(client) {
             return false;

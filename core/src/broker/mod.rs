@@ -1,13 +1,13 @@
 //! The broker of one shard: inputs in, actions out.
 //!
 //! The methods of [`Broker`] stand in several files, by what they are about: `input` (bytes and
-//! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client, and
-//! AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
-//! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `reply` (answers
-//! that wait until they are true), `journal`, `store` and `restore` (what is written, when, and read
-//! again), `subscribe`, `groups` (a message to one member of a shared subscription), `lifetime` (of
-//! sessions), `ending` (of connections), `local` (clients inside the process), `sys` (what the broker
-//! publishes itself), `gauges` (how much there is of everything).
+//! packets), `handshake` (CONNECT to CONNACK), `authentication` (what is answered about a client,
+//! and AUTH), `publish`, `route` (a message to its receivers), `room` (in queues), `deliver` (into
+//! outboxes), `serve` (sessions what they are owed), `exchange` (acknowledgements), `reply`
+//! (answers that wait until they are true), `journal`, `store` and `restore` (what is written,
+//! when, and read again), `subscribe`, `groups` (a message to one member of a shared subscription),
+//! `lifetime` (of sessions), `ending` (of connections), `local` (clients inside the process), `sys`
+//! (what the broker publishes itself), `gauges` (how much there is of everything).
 //!
 //! Where there are several shards, these come in: `moving` (connections to the shard that owns
 //! their client), `peers` (the links), `interests` (who has subscribers for what), `forward` (a

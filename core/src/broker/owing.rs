@@ -1,11 +1,11 @@
 //! Messages that are committed before they go to peers.
 //!
 //! A message of QoS 2 must reach each peer exactly once, whatever crashes: so it is committed here
-//! first, with the peers that are owed it, and then goes into the links. A peer commits what it does
-//! there in one batch with the message's number, and answers then; when all have answered, nothing is
-//! owed any more. What is owed when the process dies is settled at the restore. It is the same with
-//! wills, whose publication is one with the end of their record, and with what sessions that have
-//! ended leave to other members of their groups.
+//! first, with the peers that are owed it, and then goes into the links. A peer commits what it
+//! does there in one batch with the message's number, and answers then; when all have answered,
+//! nothing is owed any more. What is owed when the process dies is settled at the restore. It is
+//! the same with wills, whose publication is one with the end of their record, and with what
+//! sessions that have ended leave to other members of their groups.
 //!
 //! What else the same publisher sends to peers meanwhile waits behind it, so that the order holds.
 

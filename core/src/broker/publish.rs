@@ -161,8 +161,8 @@ impl Broker {
             return Ok(());
         }
         self.begin_reply(id);
-        // What of it comes back to the client follows the acknowledgement, as clients expect; unless
-        // the acknowledgement relies on it.
+        // What of it comes back to the client follows the acknowledgement, as clients expect;
+        // unless the acknowledgement relies on it.
         let is_durable = self.sessions.get(from).is_some_and(|it| it.rows.durable);
         let after = if is_durable {
             SessionId::default()
@@ -261,8 +261,8 @@ impl Broker {
         }
     }
 
-    /// Takes a message from a client, if the client may publish it: it is retained, if that is asked
-    /// for, and goes to those who subscribed, to the session `after` by
+    /// Takes a message from a client, if the client may publish it: it is retained, if that is
+    /// asked for, and goes to those who subscribed, to the session `after` by
     /// [`Broker::route_to_publisher`]. If the outcome is a refusal, the log should say so too.
     #[inline]
     pub(super) fn accept(
@@ -309,8 +309,8 @@ impl Broker {
         self.route_to_others(from, after, message, promise)
     }
 
-    /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its own
-    /// session, if it has one still, gets it like anything else that it published.
+    /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its
+    /// own session, if it has one still, gets it like anything else that it published.
     pub(super) fn publish_will(
         &mut self,
         from: SessionId,

@@ -384,8 +384,8 @@ impl Broker {
     }
 }
 
-/// What a client of that version hears: before MQTT 5, every acknowledgement is a positive one (3.1.1
-/// [MQTT-3.3.5-2]).
+/// What a client of that version hears: before MQTT 5, every acknowledgement is a positive one
+/// (3.1.1 [MQTT-3.3.5-2]).
 pub(super) fn reason_as_told(version: ProtocolVersion, reason: ReasonCode) -> ReasonCode {
     match version {
         ProtocolVersion::V5 => reason,

@@ -1,7 +1,7 @@
 //! A broker that goes on where another one stopped.
 //!
-//! Clients that were connected then count as disconnected now: their sessions expire, and their wills
-//! are due, as long after the start as they would have been after the end of the connection.
+//! Clients that were connected then count as disconnected now: their sessions expire, and their
+//! wills are due, as long after the start as they would have been after the end of the connection.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -32,8 +32,9 @@ use crate::topic;
 type Messages = BTreeMap<u64, Arc<Kept>>;
 
 impl Broker {
-    /// A broker with a store, of which `restored` is this shard's part; nothing of it counts towards
-    /// the limits of `config`. `place`, `now` and `wall_clock` are as in [`Broker::in_place`].
+    /// A broker with a store, of which `restored` is this shard's part; nothing of it counts
+    /// towards the limits of `config`. `place`, `now` and `wall_clock` are as in
+    /// [`Broker::in_place`].
     pub fn restored(
         config: Config,
         place: Place,

@@ -60,8 +60,8 @@ pub(super) fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: b
         && (total <= *max_queued_bytes_total || is_due_one(session, post))
 }
 
-/// Whether a client is there and owed nothing: what absent ones have piled up together does not keep
-/// the one message from it that it can take.
+/// Whether a client is there and owed nothing: what absent ones have piled up together does not
+/// keep the one message from it that it can take.
 fn is_due_one(session: &Session, post: &Post<'_>) -> bool {
     session.outgoing.len() == 0 && post.has_room(session.connection)
 }

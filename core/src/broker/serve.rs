@@ -1,10 +1,10 @@
 //! Serving a session what it is owed, as window and outbox have room.
 //!
 //! A session is served when something of it may go out: after an acknowledgement, when its socket
-//! has taken bytes, when its client is back. First what was in flight when the last connection ended
-//! is sent again, then what waits in the queue, then the retained messages of new subscriptions.
-//! Nothing goes out unless window and outbox have room, so what expires or exceeds a limit is
-//! decided last, and a filter that matches a million topics delays nobody.
+//! has taken bytes, when its client is back. First what was in flight when the last connection
+//! ended is sent again, then what waits in the queue, then the retained messages of new
+//! subscriptions. Nothing goes out unless window and outbox have room, so what expires or exceeds a
+//! limit is decided last, and a filter that matches a million topics delays nobody.
 
 use alloc::string::String;
 use alloc::sync::Arc;

@@ -91,8 +91,8 @@ impl Broker {
         }
     }
 
-    /// At the end of a turn: answers that rely on nothing any more leave, and the store is called if
-    /// there is something for it.
+    /// At the end of a turn: answers that rely on nothing any more leave, and the store is called
+    /// if there is something for it.
     pub(super) fn settle_journal(&mut self) {
         for (id, number) in core::mem::take(&mut self.out.journal.not_needed) {
             self.record_not_needed(id, number);
@@ -107,8 +107,8 @@ impl Broker {
         }
     }
 
-    /// Holds CONNACK, and all that follows it, until what it asserts is committed. `noted` is what was
-    /// noted before the client came in.
+    /// Holds CONNACK, and all that follows it, until what it asserts is committed. `noted` is what
+    /// was noted before the client came in.
     pub(super) fn cork(&mut self, id: ConnectionId, session_id: SessionId, noted: u64) {
         if !self.out.journal.is_on() {
             return;

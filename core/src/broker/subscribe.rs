@@ -16,8 +16,8 @@ use crate::topic::{self, TopicError};
 
 const IN_USE: u8 = ReasonCode::PacketIdentifierInUse as u8;
 
-/// What it takes to add a filter to a tree or to take it out, in steps of a look at one place; those
-/// that a session has already cost a little more.
+/// What it takes to add a filter to a tree or to take it out, in steps of a look at one place;
+/// those that a session has already cost a little more.
 const STEPS_PER_FILTER: usize = 16;
 
 /// Why one filter of a SUBSCRIBE is not granted.
@@ -147,8 +147,9 @@ impl Broker {
         }
     }
 
-    /// Whether the identifier of a SUBSCRIBE or UNSUBSCRIBE is one that a message of QoS 2 has, which
-    /// the client has not released ([MQTT-2.2.1-3] of its side). Only MQTT 5 has an answer to that.
+    /// Whether the identifier of a SUBSCRIBE or UNSUBSCRIBE is one that a message of QoS 2 has,
+    /// which the client has not released ([MQTT-2.2.1-3] of its side). Only MQTT 5 has an answer to
+    /// that.
     fn is_in_use(&self, id: SessionId, version: ProtocolVersion, packet_id: PacketId) -> bool {
         version == ProtocolVersion::V5
             && self

@@ -102,8 +102,8 @@ impl Broker {
         }
     }
 
-    /// Publishes figures that have changed, until it is others' turn. It goes on where it stopped, so
-    /// that none is left out even if a new round begins before all are published.
+    /// Publishes figures that have changed, until it is others' turn. It goes on where it stopped,
+    /// so that none is left out even if a new round begins before all are published.
     fn publish_figures(&mut self) {
         let mut name = core::mem::take(&mut self.sys.topic);
         let mut payload = core::mem::take(&mut self.sys.payload);

@@ -42,10 +42,10 @@ const WAYS: usize = 8;
 
 /// The aliases that were given to a client.
 ///
-/// The hash of a topic names a few places where its alias can be. Its first message sets the alias if
-/// one of them is free. If none is, every topic that asks moves a hand on by one place: one that was
-/// not used since the hand passed it last gives way. So topics that come up again and again have
-/// aliases however many others come up once.
+/// The hash of a topic names a few places where its alias can be. Its first message sets the alias
+/// if one of them is free. If none is, every topic that asks moves a hand on by one place: one that
+/// was not used since the hand passed it last gives way. So topics that come up again and again
+/// have aliases however many others come up once.
 #[derive(Debug)]
 pub(crate) struct AliasesToClient {
     key: HashKey,
@@ -70,8 +70,8 @@ impl AliasesToClient {
         Self { key, places, hands }
     }
 
-    /// What can be done for a message of this topic. If it is [`Alias::Set`] and the packet is sent,
-    /// [`AliasesToClient::was_set`] must be told.
+    /// What can be done for a message of this topic. If it is [`Alias::Set`] and the packet is
+    /// sent, [`AliasesToClient::was_set`] must be told.
     pub(crate) fn of(&mut self, topic: &str) -> Alias {
         if !(SHORTEST..=LONGEST).contains(&topic.len()) {
             return Alias::None;

@@ -1,13 +1,19 @@
 //! How far the enhanced authentication of one client is (section 4.12).
 //!
-//! | step | entered when | AUTH from the client | left when |
-//! | --- | --- | --- | --- |
-//! | `Step::Examined` | CONNECT or AUTH brought something to examine | waits | the program answers, or it took too long |
-//! | `Step::Challenged` | the program wants to know more: AUTH 0x18 is sent | 0x18: back to `Examined`; 0x19: protocol error | AUTH or DISCONNECT comes, or it took too long |
-//! | `Step::Done` | the client was let in, or has shown again who it is | 0x19: `Examined` once more; 0x18: protocol error | AUTH comes, or the connection ends |
+//! | step | entered when | left when |
+//! | --- | --- | --- |
+//! | `Step::Examined` | CONNECT or AUTH brought data | the program answers, or takes too long |
+//! | `Step::Challenged` | AUTH 0x18 is sent | AUTH or DISCONNECT comes, or it takes too long |
+//! | `Step::Done` | the client has shown who it is | AUTH comes, or the connection ends |
 //!
-//! The first exchange is `Stage::Authenticating` of the connection, and nothing but AUTH and DISCONNECT
-//! may come meanwhile. Later ones, in `Stage::Open`, hold up no other packet.
+//! | step | AUTH 0x18 from the client | AUTH 0x19 from the client |
+//! | --- | --- | --- |
+//! | `Step::Examined` | waits | waits |
+//! | `Step::Challenged` | back to `Examined` | protocol error |
+//! | `Step::Done` | protocol error | `Examined` once more |
+//!
+//! The first exchange is `Stage::Authenticating` of the connection, and nothing but AUTH and
+//! DISCONNECT may come meanwhile. Later ones, in `Stage::Open`, hold up no other packet.
 
 use alloc::sync::Arc;
 
@@ -75,9 +81,9 @@ impl Authentication {
         self.since = now;
     }
 
-    /// When this has taken too long. A step has the time that it would have without an exchange, and
-    /// all steps together have that of one of each: however many challenges there are, who answers
-    /// each just in time gains nothing by it.
+    /// When this has taken too long. A step has the time that it would have without an exchange,
+    /// and all steps together have that of one of each: however many challenges there are, who
+    /// answers each just in time gains nothing by it.
     pub(super) fn deadline(&self, config: &Config) -> Option<Instant> {
         let whole = config
             .authenticate_timeout

@@ -1,13 +1,21 @@
 //! One socket's side of a conversation: what is known of the peer, what came in and is not yet
 //! parsed, what goes out and is not yet written.
 //!
-//! | stage | entered when | bytes that come in | left when |
-//! | --- | --- | --- | --- |
-//! | `Stage::AwaitingConnect` | the socket is opened | must be one CONNECT | it is complete, or the CONNECT time-out |
-//! | `Stage::Moving` | CONNECT is complete, and another shard owns the client | stay unparsed; reading is paused | that shard takes it, or the CONNECT time-out |
-//! | `Stage::Authenticating` | CONNECT is complete | stay unparsed; reading is paused, unless the client is challenged: then AUTH or DISCONNECT | the verdict comes, or its time-out |
-//! | `Stage::Open` | the client is admitted | packets of its session | DISCONNECT, an error, a time-out, takeover |
-//! | `Stage::Closing` | our last words are in the outbox | are discarded | the peer ends its stream, or the close time-out |
+//! | stage | entered when | left when |
+//! | --- | --- | --- |
+//! | `Stage::AwaitingConnect` | the socket is opened | CONNECT is complete, or its time-out |
+//! | `Stage::Moving` | another shard owns the client | that shard takes it, or the same time-out |
+//! | `Stage::Authenticating` | CONNECT is complete | the verdict comes, or its time-out |
+//! | `Stage::Open` | the client is admitted | DISCONNECT, an error, a time-out, takeover |
+//! | `Stage::Closing` | our last words are in the outbox | the peer's stream ends, or a time-out |
+//!
+//! | stage | bytes that come in |
+//! | --- | --- |
+//! | `Stage::AwaitingConnect` | must be one CONNECT |
+//! | `Stage::Moving` | stay unparsed; reading is paused |
+//! | `Stage::Authenticating` | the same; but if the client is challenged: AUTH or DISCONNECT |
+//! | `Stage::Open` | are packets of the session |
+//! | `Stage::Closing` | are discarded |
 
 mod aliases;
 mod authentication;

@@ -160,7 +160,12 @@ mod tests {
             let mut models: [Vec<u8>; 2] = [Vec::new(), Vec::new()];
             let mut next = 0u8;
             for (i, (push, shared, pop)) in steps.into_iter().enumerate() {
-                let bytes: Vec<u8> = (0..push).map(|_| { next = next.wrapping_add(1); next }).collect();
+                let bytes: Vec<u8> = (0..push)
+                    .map(|_| {
+                        next = next.wrapping_add(1);
+                        next
+                    })
+                    .collect();
                 let (outbox, model) = (&mut boxes[i % 2], &mut models[i % 2]);
                 model.extend_from_slice(&bytes);
                 if shared {

@@ -68,8 +68,8 @@ struct Form {
 /// Encodes one message for its receivers, each form only once.
 ///
 /// The forms differ by protocol (with properties or without), RETAIN flag, and whether there is a
-/// packet identifier. Where the packet that came in is of the right form already, it is passed on as
-/// it is.
+/// packet identifier. Where the packet that came in is of the right form already, it is passed on
+/// as it is.
 pub(crate) struct Encoder<'m, 's> {
     message: &'m Message<'m>,
     scratch: &'s mut Vec<u8>,

@@ -48,8 +48,8 @@ impl Clone for Stored {
 }
 
 impl Kept {
-    /// `change` is the change of the retained messages that it has made, if it has made one; `number`
-    /// is its own in the store.
+    /// `change` is the change of the retained messages that it has made, if it has made one;
+    /// `number` is its own in the store.
     pub(crate) fn new(message: &Message<'_>, change: u64, number: u64, now: Instant) -> Arc<Self> {
         Arc::new(Self {
             number,
@@ -138,8 +138,8 @@ impl Kept {
         }
     }
 
-    /// The same, but that it expires then: what is left of an interval is told in whole seconds, and
-    /// what is retained expires to the millisecond.
+    /// The same, but that it expires then: what is left of an interval is told in whole seconds,
+    /// and what is retained expires to the millisecond.
     pub(crate) fn until(
         message: &Message<'_>,
         change: u64,

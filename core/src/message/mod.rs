@@ -1,7 +1,7 @@
 //! A message on its way from a publisher to its receivers.
 //!
-//! A [`Message`] borrows all it has and lives as long as one call. A [`Kept`] one owns its bytes and
-//! is shared by all who wait for it. The [`Encoder`] makes PUBLISH packets of either.
+//! A [`Message`] borrows all it has and lives as long as one call. A [`Kept`] one owns its bytes
+//! and is shared by all who wait for it. The [`Encoder`] makes PUBLISH packets of either.
 
 mod encoder;
 mod kept;

@@ -111,8 +111,8 @@ impl FixedHeader {
     /// is wrong with the first byte is said as soon as it is there.
     ///
     /// Three things wait until the version is known: whether there is an AUTH, whether a PUBREL,
-    /// SUBSCRIBE or UNSUBSCRIBE may carry DUP, as in MQTT 3.1, and whether a CONNECT may have flags,
-    /// which that version does not use.
+    /// SUBSCRIBE or UNSUBSCRIBE may carry DUP, as in MQTT 3.1, and whether a CONNECT may have
+    /// flags, which that version does not use.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Result<Option<Self>, ProtocolError> {
         let [first_byte, length_and_body @ ..] = bytes else {

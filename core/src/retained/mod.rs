@@ -58,8 +58,8 @@ pub(crate) struct RetainedMessages {
     /// The number of the last change.
     changes: u64,
     versions: Versions,
-    /// Topics whose row in the store is out of date, if there is a store, each with the version of the
-    /// change.
+    /// Topics whose row in the store is out of date, if there is a store, each with the version of
+    /// the change.
     unwritten: Option<Vec<(Box<str>, u64)>>,
 }
 

@@ -82,7 +82,8 @@ impl Versions {
         Self { several }
     }
 
-    /// There is a store: changes have versions even if there is one shard, and they go on from this one.
+    /// There is a store: changes have versions even if there is one shard, and they go on from this
+    /// one.
     pub(crate) fn begin_store(&mut self, place: &Place, key: HashKey, version: u64) {
         let several = self.several.get_or_insert_with(|| several(place, key));
         several.clock = several.clock.max(clock_of(version));
@@ -165,7 +166,8 @@ impl Versions {
         }
     }
 
-    /// No change that is not ahead of this clock can arrive any more. Returns the tombstones that go.
+    /// No change that is not ahead of this clock can arrive any more. Returns the tombstones that
+    /// go.
     pub(crate) fn forget_up_to(&mut self, clock: u64) -> Vec<(Box<str>, u64)> {
         let mut gone = Vec::new();
         let Some(several) = &mut self.several else {

@@ -2,9 +2,9 @@
 //!
 //! Messages are numbered without end, and a number says the identifier: 1 to 65,535, then 1 again.
 //! So an identifier is found by arithmetic, however many are in flight, and in whatever order they
-//! are acknowledged. Clients acknowledge in order, more or less: what is in flight lies in one ring.
-//! Messages that were left behind by thousands of later ones move to a tree, and their identifiers
-//! to another: millions may follow before they are acknowledged, if ever.
+//! are acknowledged. Clients acknowledge in order, more or less: what is in flight lies in one
+//! ring. Messages that were left behind by thousands of later ones move to a tree, and their
+//! identifiers to another: millions may follow before they are acknowledged, if ever.
 
 use alloc::collections::{BTreeMap, VecDeque};
 

@@ -2,11 +2,13 @@
 //!
 //! | identifier is | PUBLISH of QoS 2 | PUBREL | answer to an error |
 //! | --- | --- | --- | --- |
-//! | free | message goes on its way, identifier is held, PUBREC | PUBCOMP, 0x92; 0x00 if it may have been held before the connection | PUBREC with the error; it stays free |
+//! | free | message goes on, identifier is held, PUBREC | PUBCOMP, 0x92 | PUBREC; it stays free |
 //! | held | PUBREC, nothing else | PUBCOMP, identifier is free | – |
 //!
-//! This is method B of figure 4.3: a message is passed on when its PUBLISH comes, and the identifier
-//! alone is kept so that it is not passed on twice ([MQTT-4.3.3-10]).
+//! An identifier that is free, but may have been held before the connection, is released with 0x00.
+//!
+//! This is method B of figure 4.3: a message is passed on when its PUBLISH comes, and the
+//! identifier alone is kept so that it is not passed on twice ([MQTT-4.3.3-10]).
 
 use alloc::vec::Vec;
 

@@ -4,12 +4,13 @@
 //! | a session is | from | until |
 //! | --- | --- | --- |
 //! | connected | its client is admitted | the connection ends |
-//! | absent, will pending | the connection ended without a DISCONNECT that takes the will back, and the will has a delay | the delay is over, the client is back, or the session ends |
-//! | absent | the connection ended and the session has an expiry interval | its client is back, or the interval is over |
+//! | absent, will pending | the connection ended | the delay is over, or as below |
+//! | absent | the connection ended | its client is back, or the expiry interval is over |
 //! | local | the program that embeds the broker opens it | the program closes it |
 //!
-//! It ends when the interval is over, or with the connection if there is none; when its client wants
-//! a clean start; and with the broker.
+//! A will is pending if it has a delay and no DISCONNECT took it back; only a session with an
+//! expiry interval is absent. It ends when the interval is over, or with the connection if there is
+//! none; when its client wants a clean start; and with the broker.
 
 mod flight;
 mod incoming;

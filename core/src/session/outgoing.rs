@@ -5,13 +5,13 @@
 //!
 //! | in flight as | PUBACK | PUBREC | PUBREC, error | PUBCOMP | sent again as |
 //! | --- | --- | --- | --- | --- | --- |
-//! | [`Phase::Publish`], QoS 1 | done | violation | violation | violation | PUBLISH, DUP 1 |
-//! | [`Phase::Publish`], QoS 2 | violation | `Release`, PUBREL | done | violation | PUBLISH, DUP 1 |
-//! | [`Phase::Release`] | violation | PUBREL again | done | done | PUBREL |
+//! | `Publish`, QoS 1 | done | violation | violation | violation | PUBLISH, DUP 1 |
+//! | `Publish`, QoS 2 | violation | `Release`, PUBREL | done | violation | PUBLISH, DUP 1 |
+//! | `Release` | violation | PUBREL again | done | done | PUBREL |
 //! | nothing under that identifier | ignored | PUBREL, 0x92 | ignored | ignored | – |
 //!
-//! "Done" frees the identifier and its place in the window; an error in PUBACK or PUBREC discards
-//! the message ([MQTT-4.3.3-2] and its neighbours, [MQTT-4.8.2-6]).
+//! The first two are a [`Phase`]. "Done" frees the identifier and its place in the window; an error
+//! in PUBACK or PUBREC discards the message ([MQTT-4.3.3-2] and its neighbours, [MQTT-4.8.2-6]).
 //!
 //! Messages are sent again only when a session goes on over a new connection ([MQTT-4.4.0-1]), in
 //! the order in which they were sent first ([MQTT-4.6.0-1]); or, if so configured, to a client of

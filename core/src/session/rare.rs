@@ -8,8 +8,8 @@ pub(crate) trait Empty: Default + 'static {
     fn empty() -> &'static Self;
 }
 
-/// A value that is made when it is first changed. Until then it reads as the empty one, and takes one
-/// pointer.
+/// A value that is made when it is first changed. Until then it reads as the empty one, and takes
+/// one pointer.
 #[derive(Debug)]
 pub(crate) struct Rare<T>(Option<Box<T>>);
 

@@ -1,28 +1,28 @@
 //! What is durable: the records that a broker writes, and what it is restored from.
 //!
-//! A broker with a store keeps everything in memory all the same and reads nothing while it runs. It
-//! raises [`Action::Store`](crate::Action::Store) when a [`Batch`] waits; the store writes a batch
-//! whole or not at all, and [`Broker::batch_committed`](crate::Broker::batch_committed) says that it
-//! is safe. Until then no answer that relies on it is sent.
+//! A broker with a store keeps everything in memory all the same and reads nothing while it runs.
+//! It raises [`Action::Store`](crate::Action::Store) when a [`Batch`] waits; the store writes a
+//! batch whole or not at all, and [`Broker::batch_committed`](crate::Broker::batch_committed) says
+//! that it is safe. Until then no answer that relies on it is sent.
 //!
 //! The store is a set of rows. Each [`Record`] puts one, by its key, or deletes one or several; the
-//! records of a batch count in their order. Rows are keyed by client identifiers, topics and numbers
-//! that are never used twice, so nothing in them depends on how many shards there are. Moments are
-//! given in milliseconds since 1970-01-01 00:00 UTC.
+//! records of a batch count in their order. Rows are keyed by client identifiers, topics and
+//! numbers that are never used twice, so nothing in them depends on how many shards there are.
+//! Moments are given in milliseconds since 1970-01-01 00:00 UTC.
 //!
 //! | row | key | is there |
 //! | --- | --- | --- |
-//! | session | client identifier | as long as the session, if it outlives its connection or has a will |
+//! | session | client identifier | as long as the session, if it is to last or has a will |
 //! | subscription | client identifier, filter | as long as it is one of such a session |
 //! | incoming | client identifier, packet identifier | from a QoS 2 PUBLISH to its PUBREL |
 //! | delivery | client identifier, place | until the client has acknowledged the message |
 //! | message | number | as long as a delivery refers to it |
 //! | retained | topic | until it is cleared, replaced, or has expired |
-//! | owed | shard, number | until all shards that a message goes to have committed what it does there |
+//! | owed | shard, number | until all shards that a message goes to have committed it |
 //! | link | shard, shard | as long as the process: what of that has taken effect |
 //!
-//! At a start all rows go into a [`Restore`], in any order, and come out as one [`Restored`] for each
-//! shard.
+//! At a start all rows go into a [`Restore`], in any order, and come out as one [`Restored`] for
+//! each shard.
 
 mod owed;
 mod placing;
@@ -58,7 +58,8 @@ pub enum Record {
         /// What it says.
         session: StoredSession,
     },
-    /// Deletes the row of a session with all its subscriptions, deliveries and incoming identifiers.
+    /// Deletes the row of a session with all its subscriptions, deliveries and incoming
+    /// identifiers.
     DeleteSession {
         /// Whose it was.
         client_id: Arc<str>,
@@ -128,7 +129,8 @@ pub enum Record {
         topic: Box<str>,
         /// The greater one counts, whoever writes first.
         version: u64,
-        /// What is retained; nothing if it was cleared, and is kept so that nothing older comes back.
+        /// What is retained; nothing if it was cleared, and is kept so that nothing older comes
+        /// back.
         message: Option<StoredMessage>,
     },
     /// Sets what a shard owes to others: a message that must reach them exactly once.
@@ -215,8 +217,8 @@ pub struct StoredSubscription {
     pub no_local: bool,
     /// Retain As Published.
     pub retain_as_published: bool,
-    /// Whether not all retained messages that it is to bring were sent. They are sent from the first
-    /// one on after a restart.
+    /// Whether not all retained messages that it is to bring were sent. They are sent from the
+    /// first one on after a restart.
     pub replaying: bool,
 }
 

@@ -1,9 +1,10 @@
 //! What shards owed each other when the process stopped, settled among the sessions as they were.
 //!
-//! A message of QoS 2 that goes to other shards is committed where it came from before it is sent on,
-//! and deleted once all of them have committed what it does there. What is left of such a message
-//! after a crash has taken effect at some of them, as the rows of links say; the others' sessions get
-//! it here, before sessions are placed anew: there may be another number of shards now.
+//! A message of QoS 2 that goes to other shards is committed where it came from before it is sent
+//! on, and deleted once all of them have committed what it does there. What is left of such a
+//! message after a crash has taken effect at some of them, as the rows of links say; the others'
+//! sessions get it here, before sessions are placed anew: there may be another number of shards
+//! now.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -108,8 +109,8 @@ impl Settling<'_> {
     }
 }
 
-/// What a session gets of a message by its own subscriptions: one copy, with the highest QoS and all
-/// identifiers ([MQTT-3.3.4-2], [MQTT-3.3.4-4]); nothing that would not be stored.
+/// What a session gets of a message by its own subscriptions: one copy, with the highest QoS and
+/// all identifiers ([MQTT-3.3.4-2], [MQTT-3.3.4-4]); nothing that would not be stored.
 fn plain(it: &Gathered, message: &StoredMessage) -> Option<StoredDelivery> {
     let mut matching = it
         .subscriptions

@@ -46,8 +46,8 @@ impl<'a> Placing<'a> {
         self.fixes.push(record);
     }
 
-    /// Gives a shard the messages that these deliveries refer to. One that another shard has as well
-    /// is copied under a number of its own: each deletes its messages as it likes.
+    /// Gives a shard the messages that these deliveries refer to. One that another shard has as
+    /// well is copied under a number of its own: each deletes its messages as it likes.
     pub(super) fn place(
         &mut self,
         shard: usize,

@@ -13,7 +13,8 @@ use super::{
 
 /// All rows of a store, gathered.
 ///
-/// Rows that belong to nothing are left out, and deleted by the batch that [`Restore::finish`] gives.
+/// Rows that belong to nothing are left out, and deleted by the batch that [`Restore::finish`]
+/// gives.
 #[derive(Debug, Default)]
 pub struct Restore {
     pub(super) sessions: BTreeMap<Arc<str>, Gathered>,
@@ -235,8 +236,8 @@ impl Restore {
         (place, message)
     }
 
-    /// Takes the retained messages out; what was cleared needs no row any more, for nothing older can
-    /// come.
+    /// Takes the retained messages out; what was cleared needs no row any more, for nothing older
+    /// can come.
     fn take_retained(&mut self, fixes: &mut Vec<Record>) -> Vec<RestoredRetained> {
         let mut retained = Vec::new();
         for (topic, (version, message)) in core::mem::take(&mut self.retained) {

@@ -5,8 +5,8 @@
 //! - [`FilterTree`] answers, for a topic, who subscribed to it.
 //! - [`RetainedTree`] answers, for a filter, which topics hold something.
 //!
-//! The collections take strings that have been checked. They stay correct and never panic on others,
-//! except that the [`FilterTree`] matches no more than [`MAX_LEVELS`] levels.
+//! The collections take strings that have been checked. They stay correct and never panic on
+//! others, except that the [`FilterTree`] matches no more than [`MAX_LEVELS`] levels.
 //!
 //! Beneath them lie a slab that hands out small ids, a table that finds ids by a keyed hash, and a
 //! trie made of both; none of them is iterated in hash order.

@@ -46,8 +46,8 @@ pub struct RetainedTree<V> {
 }
 
 /// A topic in a [`RetainedTree`]. It stays valid while the topic has a value. Afterwards it names
-/// nothing, or the same topic with its next value; it never comes to stand for another topic, unless
-/// it is kept while four thousand million others come and go.
+/// nothing, or the same topic with its next value; it never comes to stand for another topic,
+/// unless it is kept while four thousand million others come and go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TopicId {
     node: u32,

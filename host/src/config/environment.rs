@@ -62,7 +62,8 @@ fn listen(key: &Key, value: &str, settings: &mut Settings) -> Result<(), String>
 }
 
 /// Kubernetes sets such variables for each service in a namespace: for one that is called `wherry`,
-/// `WHERRY_SERVICE_HOST` or `WHERRY_PORT_1883_TCP_ADDR`. A broker must start beside its own service.
+/// `WHERRY_SERVICE_HOST` or `WHERRY_PORT_1883_TCP_ADDR`. A broker must start beside its own
+/// service.
 fn is_service_link(name: &str, value: Option<&str>) -> bool {
     let has_number_after = |part: &str| {
         name.split_once(part)

@@ -106,7 +106,8 @@ impl<S: Socket> Driver<S> {
         }
     }
 
-    /// Takes in a connection that is new at `now`. `make` gets the handle that the socket's waker has to report.
+    /// Takes in a connection that is new at `now`. `make` gets the handle that the socket's waker
+    /// has to report.
     ///
     /// # Errors
     ///

@@ -114,7 +114,8 @@ impl<S: Socket> Driver<S> {
         }
     }
 
-    /// Writes what waits for one connection, and ends its writing side if those were its last words.
+    /// Writes what waits for one connection, and ends its writing side if those were its last
+    /// words.
     fn write(&mut self, id: ConnectionId) {
         let Some(link) = self.links.get_mut(id) else {
             return;

@@ -50,8 +50,8 @@ impl World {
         self.stock.is_held = true;
     }
 
-    /// Commits the batch that waits, if there is one, of the first shard that has one; returns whether
-    /// there was.
+    /// Commits the batch that waits, if there is one, of the first shard that has one; returns
+    /// whether there was.
     pub fn commit(&mut self) -> bool {
         let first = self.stock.batches.keys().next().copied();
         first.is_some_and(|shard| self.commit_of(shard))

@@ -142,7 +142,8 @@ impl World {
         self.say(client, sent);
     }
 
-    /// A client acknowledges on this connection what came on an earlier one, and has not come again.
+    /// A client acknowledges on this connection what came on an earlier one, and has not come
+    /// again.
     fn answer_early(&mut self, client: usize, random: &mut Random) -> bool {
         let it = &mut self.clients[client];
         let Some(line) = it.line.filter(|_| it.is_in) else {

@@ -1,10 +1,10 @@
 //! Whole worlds in one thread, from one seed.
 //!
-//! A world is a broker on the shard driver that the runtimes use, sockets that cut and join bytes as
-//! they like, clients of all versions with an encoder of their own, and a clock that jumps to the
-//! next thing that happens. Which features there are, how fast everything is and what goes wrong is
-//! drawn from the seed. When all have done what they do, the faults end and everything that is owed
-//! has to arrive; the oracle says what that is.
+//! A world is a broker on the shard driver that the runtimes use, sockets that cut and join bytes
+//! as they like, clients of all versions with an encoder of their own, and a clock that jumps to
+//! the next thing that happens. Which features there are, how fast everything is and what goes
+//! wrong is drawn from the seed. When all have done what they do, the faults end and everything
+//! that is owed has to arrive; the oracle says what that is.
 //!
 //! | what | where |
 //! | --- | --- |

@@ -1,4 +1,5 @@
-//! Packets as the world keeps them beside their bytes: what clients meant, and what the broker said.
+//! Packets as the world keeps them beside their bytes: what clients meant, and what the broker
+//! said.
 
 use crate::sim::universe::Right;
 use crate::wire::{self, Properties, Publish, Received, Value, Version, id, kind};

@@ -454,8 +454,8 @@ fn brief(said: &Said) -> String {
     } = publish;
     let start = &payload[..payload.len().min(12)];
     format!(
-        "Publish {:?} to {topic}, QoS {qos}, id {packet_id:?}, dup {dup}, retain {retain}, {} bytes, \
-         {properties:?}",
+        "Publish {:?} to {topic}, QoS {qos}, id {packet_id:?}, dup {dup}, retain {retain}, \
+         {} bytes, {properties:?}",
         start.escape_ascii().to_string(),
         payload.len()
     )

@@ -257,8 +257,8 @@ pub fn reserved_connect_flag_is_malformed(binary: &BinaryUnderTest) {
     }
 }
 
-/// Without a will, will QoS and will retain must be 0 [MQTT-3.1.2-11, MQTT-3.1.2-13]; a will QoS of 3
-/// does not exist [MQTT-3.1.2-12].
+/// Without a will, will QoS and will retain must be 0 [MQTT-3.1.2-11, MQTT-3.1.2-13]; a will QoS of
+/// 3 does not exist [MQTT-3.1.2-12].
 pub fn contradictory_will_flags_are_malformed(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
@@ -307,7 +307,8 @@ pub fn connect_of_the_wrong_length_is_malformed(binary: &BinaryUnderTest) {
     }
 }
 
-/// CONNECT has no flags in its fixed header [MQTT-2.2.2-2, MQTT-2.1.3-1]; MQTT 3.1 does not use them.
+/// CONNECT has no flags in its fixed header [MQTT-2.2.2-2, MQTT-2.1.3-1]; MQTT 3.1 does not use
+/// them.
 pub fn connect_with_header_flags_is_malformed(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {

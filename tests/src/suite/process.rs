@@ -90,8 +90,8 @@ pub fn several_listeners(binary: &BinaryUnderTest) {
     }
 }
 
-/// With a full table of open files the broker says so, does not spin, serves those it has, and takes
-/// new clients as soon as others have gone.
+/// With a full table of open files the broker says so, does not spin, serves those it has, and
+/// takes new clients as soon as others have gone.
 pub fn a_full_file_table_is_survived(binary: &BinaryUnderTest) {
     let broker = binary.start_with_open_files(40);
     let mut first = Client::connect(&broker, Version::V5, "first");

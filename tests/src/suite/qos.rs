@@ -243,8 +243,8 @@ pub fn receive_maximum_of_the_client(binary: &BinaryUnderTest) {
     }
 }
 
-/// MQTT 5: the broker's own Receive Maximum is told, and one message more is too many: 0x93. What is
-/// released makes room.
+/// MQTT 5: the broker's own Receive Maximum is told, and one message more is too many: 0x93. What
+/// is released makes room.
 pub fn receive_maximum_of_the_broker(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let connect = wire::connect(Version::V5).client_id("greedy");
@@ -317,8 +317,8 @@ pub fn messages_above_qos_0_keep_their_order(binary: &BinaryUnderTest) {
     }
 }
 
-/// MQTT 5: whoever answers with an error has had the message [MQTT-4.4.0-2]: it does not come again,
-/// and its place in the window is free.
+/// MQTT 5: whoever answers with an error has had the message [MQTT-4.4.0-2]: it does not come
+/// again, and its place in the window is free.
 pub fn refusals_of_subscribers_end_the_exchange(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let version = Version::V5;

@@ -185,7 +185,8 @@ pub fn disconnect_in_every_form(binary: &BinaryUnderTest) {
     assert_eq!(broker.stop().counter("ended_client_disconnect"), 6);
 }
 
-/// MQTT 5: a session expiry that was 0 in CONNECT must not become anything else (section 3.14.2.2.2).
+/// MQTT 5: a session expiry that was 0 in CONNECT must not become anything else (section
+/// 3.14.2.2.2).
 pub fn session_expiry_must_not_grow_at_disconnect(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let properties = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(10));
@@ -197,8 +198,8 @@ pub fn session_expiry_must_not_grow_at_disconnect(binary: &BinaryUnderTest) {
     client.expect_end(0x82);
 }
 
-/// A clean session, and in MQTT 5 one without an expiry, ends with its connection: subscriptions are
-/// gone at the next one, and CONNACK does not say that there was one [MQTT-3.2.2-2].
+/// A clean session, and in MQTT 5 one without an expiry, ends with its connection: subscriptions
+/// are gone at the next one, and CONNACK does not say that there was one [MQTT-3.2.2-2].
 pub fn clean_sessions_end_with_the_connection(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
@@ -218,8 +219,8 @@ pub fn clean_sessions_end_with_the_connection(binary: &BinaryUnderTest) {
     }
 }
 
-/// A graceful stop tells MQTT 5 clients why (0x8B), closes every connection in good order, publishes
-/// the wills, and exits with status 0.
+/// A graceful stop tells MQTT 5 clients why (0x8B), closes every connection in good order,
+/// publishes the wills, and exits with status 0.
 pub fn graceful_stop(binary: &BinaryUnderTest) {
     let mut broker = binary.start();
     let mut clients =

@@ -57,8 +57,8 @@ pub fn sessions_are_resumed(binary: &BinaryUnderTest) {
     }
 }
 
-/// What was sent and not acknowledged comes again after a reconnect, with DUP and its identifier, in
-/// order; what was received is released again [MQTT-4.4.0-1].
+/// What was sent and not acknowledged comes again after a reconnect, with DUP and its identifier,
+/// in order; what was received is released again [MQTT-4.4.0-1].
 pub fn unacknowledged_messages_come_again(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
@@ -246,8 +246,8 @@ pub fn waiting_messages_expire(binary: &BinaryUnderTest) {
     assert_eq!(broker.stop().counter("dropped_expired"), 1);
 }
 
-/// MQTT 5: a will waits for its delay, is not published if the client is back before, and at once if
-/// a clean start ends the session [MQTT-3.1.3-9].
+/// MQTT 5: a will waits for its delay, is not published if the client is back before, and at once
+/// if a clean start ends the session [MQTT-3.1.3-9].
 pub fn delayed_wills(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut watcher = Client::connect(&broker, Version::V5, "watcher");

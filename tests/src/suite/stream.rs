@@ -159,8 +159,8 @@ pub fn idle_connections_cost_no_time(binary: &BinaryUnderTest) {
     assert!(ticks <= 20, "{ticks} ticks in two seconds of silence");
 }
 
-/// MQTT 5: a client gets no packet above its Maximum Packet Size [MQTT-3.1.2-24]; the message counts
-/// as delivered [MQTT-3.1.2-25], others still come, and other clients get it.
+/// MQTT 5: a client gets no packet above its Maximum Packet Size [MQTT-3.1.2-24]; the message
+/// counts as delivered [MQTT-3.1.2-25], others still come, and other clients get it.
 pub fn maximum_packet_size_of_the_client(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let size = 200;

@@ -188,8 +188,8 @@ pub fn resubscribing_replaces(binary: &BinaryUnderTest) {
     }
 }
 
-/// After UNSUBACK nothing more comes of the filter [MQTT-3.10.4-1]; filters are compared character by
-/// character; one that was not subscribed to is 0x11 on MQTT 5 [MQTT-3.11.3-2].
+/// After UNSUBACK nothing more comes of the filter [MQTT-3.10.4-1]; filters are compared character
+/// by character; one that was not subscribed to is 0x11 on MQTT 5 [MQTT-3.11.3-2].
 pub fn unsubscribe_ends_exactly_that_filter(binary: &BinaryUnderTest) {
     let broker = binary.start();
     for version in versions() {
@@ -309,8 +309,8 @@ pub fn malformed_subscribe_ends_the_connection(binary: &BinaryUnderTest) {
     }
 }
 
-/// No Local: a client does not get its own messages, others do [MQTT-3.8.3-3]; a second subscription
-/// without it still does.
+/// No Local: a client does not get its own messages, others do [MQTT-3.8.3-3]; a second
+/// subscription without it still does.
 pub fn no_local(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut own = Client::connect(&broker, Version::V5, "own");

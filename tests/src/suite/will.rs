@@ -117,7 +117,8 @@ pub fn will_on_protocol_error(binary: &BinaryUnderTest) {
     }
 }
 
-/// A takeover publishes the will of the connection that ends [MQTT-3.1.2-8], not that of the new one.
+/// A takeover publishes the will of the connection that ends [MQTT-3.1.2-8], not that of the new
+/// one.
 pub fn will_on_takeover(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let mut watcher = watcher(&broker);

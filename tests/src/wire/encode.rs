@@ -74,8 +74,8 @@ pub struct Connect {
     properties: Properties,
 }
 
-/// Begins a CONNECT of a client whose session is to outlive its connection by an hour; before MQTT 5,
-/// by as long as the broker likes.
+/// Begins a CONNECT of a client whose session is to outlive its connection by an hour; before MQTT
+/// 5, by as long as the broker likes.
 pub fn lasting(version: Version, client_id: &str) -> Connect {
     connect(version)
         .client_id(client_id)

@@ -1,5 +1,5 @@
-//! Time-outs against a list of them, which is searched for the next one: none is early, none is late,
-//! none is lost, although the broker sets a timer far less often than a time-out changes.
+//! Time-outs against a list of them, which is searched for the next one: none is early, none is
+//! late, none is lost, although the broker sets a timer far less often than a time-out changes.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What CONNACK says of the broker's limits and of what it does not offer, and what happens to those
-//! who do not heed it.
+//! What CONNACK says of the broker's limits and of what it does not offer, and what happens to
+//! those who do not heed it.
 
 use wherry_core::Config;
 use wherry_core::packet::QoS;

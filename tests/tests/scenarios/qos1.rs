@@ -52,7 +52,8 @@ fn overlapping_subscriptions_bring_one_copy_at_the_highest_qos_that_was_granted(
 
 #[test]
 fn a_publisher_is_answered_under_its_own_identifier_whoever_listens() {
-    // [MQTT-4.3.2-4], [MQTT-2.2.1-5]; 0x10 is told, and only to MQTT 5 clients, where nobody matched.
+    // [MQTT-4.3.2-4], [MQTT-2.2.1-5]; 0x10 is told, and only to MQTT 5 clients, where nobody
+    // matched.
     for version in Version::ALL {
         let mut world = World::default();
         let publisher = world.connect(version, "publisher");

@@ -18,8 +18,8 @@ fn two(config: &Config) -> (World, Client, Client) {
     (world, publisher, subscriber)
 }
 
-/// A publisher at the first of three shards, and at each other one an absent subscriber to `t` whose
-/// queue holds one message.
+/// A publisher at the first of three shards, and at each other one an absent subscriber to `t`
+/// whose queue holds one message.
 fn absent(config: &Config) -> (World, Client, [wire::Connect; 2]) {
     let config = Config {
         max_queued_messages: 1,

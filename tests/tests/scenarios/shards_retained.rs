@@ -298,7 +298,8 @@ fn what_the_broker_tells_of_itself_is_told_by_the_first_shard_at_all() {
     assert_eq!(world.shard(1).retained_tombstones(), 0);
 }
 
-/// Publishers at all shards set, clear and let expire what they like, links are as late as they like.
+/// Publishers at all shards set, clear and let expire what they like, links are as late as they
+/// like.
 fn random_changes(seed: u64) {
     let mut random = Random::new(seed);
     let count = 2 + random.below(3);

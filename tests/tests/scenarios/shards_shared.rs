@@ -328,8 +328,8 @@ fn subscribers_and_groups_of_a_shard_share_one_message_over_the_link() {
     assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);
 }
 
-/// Members come and go at all shards, links are late: each message goes to one of them or to nobody,
-/// and to nobody only if its publisher hears so.
+/// Members come and go at all shards, links are late: each message goes to one of them or to
+/// nobody, and to nobody only if its publisher hears so.
 fn random_members(seed: u64) {
     let mut random = Random::new(seed);
     let config = with(*random.one_of(&STRATEGIES));

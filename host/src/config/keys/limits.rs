@@ -155,7 +155,8 @@ pub(super) static KEYS: &[Key] = &[
         Unit::Bytes,
         (KIB, TIB),
         |settings| &mut settings.broker.max_queued_bytes,
-        "How much the messages that wait for one session may hold: topics, properties and payloads.",
+        "How much the messages that wait for one session may hold: topics, properties and \
+         payloads.",
     ),
     limit(
         "max_total_queued_bytes",

@@ -13,8 +13,8 @@ use super::model::{Asked, Message};
 use super::world::World;
 use crate::wire::{self, Properties, Value, Version, Will, id, kind};
 
-/// Something that can happen, and how many bytes it has for its choices, whether it needs them or not:
-/// so what follows stays what it is.
+/// Something that can happen, and how many bytes it has for its choices, whether it needs them or
+/// not: so what follows stays what it is.
 pub(super) struct Event {
     pub(super) call: fn(&mut World, &mut Input<'_>),
     pub(super) choices: usize,

@@ -3,8 +3,8 @@
 //! A script is a list of events: a byte that says which, as listed in `events`, and the choices of
 //! that event. `world` makes the calls as a runtime does, follows the actions and reads what the
 //! broker sends; `model` knows what was published and who asked for what, and judges each message
-//! that arrives; `limits` looks at the gauges after every event. An event that is new goes to the end
-//! of the list and needs nothing else.
+//! that arrives; `limits` looks at the gauges after every event. An event that is new goes to the
+//! end of the list and needs nothing else.
 
 mod choices;
 mod events;

@@ -1,5 +1,5 @@
-//! What was published, who asked for what, and so what may arrive where. It forgets nothing, so that
-//! it need not know when the broker does.
+//! What was published, who asked for what, and so what may arrive where. It forgets nothing, so
+//! that it need not know when the broker does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -33,8 +33,8 @@ pub(super) struct Message {
 /// A connection or a local client.
 pub(super) type Source = usize;
 
-/// Messages that come in the order in which they were published: to whom, from whom, about what, and
-/// the QoS of both.
+/// Messages that come in the order in which they were published: to whom, from whom, about what,
+/// and the QoS of both.
 type Stream = (Source, Source, String, [u8; 2]);
 
 /// One entry of a SUBSCRIBE.
@@ -200,9 +200,9 @@ impl Model {
         let is_wanted = asked.iter().any(|it| !is_own || !it.no_local);
         assert!(is_wanted, "{name:?} has published it: {message:?}");
         if !arrival.dup {
-            // Each message comes once by all subscriptions together, and once by each group, or more
-            // often if the sessions of members end before they have it. Subscribing brings it again
-            // if it is retained.
+            // Each message comes once by all subscriptions together, and once by each group, or
+            // more often if the sessions of members end before they have it. Subscribing brings it
+            // again if it is retained.
             let groups: BTreeSet<_> = asked.iter().filter_map(|it| it.group.as_ref()).collect();
             let live = 1 + groups.len() * (1 + client.connects);
             let replays = if message.retain { asked.len() } else { 0 };

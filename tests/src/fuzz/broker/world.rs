@@ -307,8 +307,8 @@ impl World {
         self.send(at, bytes.collect());
     }
 
-    /// All clients read and acknowledge until nothing comes any more. What is still owed then is owed
-    /// to those who are not there, or who did something that need not be forgiven.
+    /// All clients read and acknowledge until nothing comes any more. What is still owed then is
+    /// owed to those who are not there, or who did something that need not be forgiven.
     fn drain(&mut self) {
         let mut arrived = usize::MAX;
         while arrived != self.model.arrived || self.broker.waiting_bytes() > 0 {

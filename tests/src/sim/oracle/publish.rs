@@ -122,7 +122,8 @@ impl Oracle {
         it.unfinished.push_back(unfinished);
     }
 
-    /// A message comes in; if it is passed on, shared subscriptions and the retained messages see it.
+    /// A message comes in; if it is passed on, shared subscriptions and the retained messages see
+    /// it.
     pub(super) fn add_instance(
         &mut self,
         number: Number,

@@ -104,8 +104,8 @@ pub(super) struct Conn {
     pub(super) releases: BTreeSet<u16>,
     /// PUBREC came for what is perhaps not in flight.
     pub(super) strays: BTreeSet<u16>,
-    /// Messages of earlier connections that were answered here before they came here again: they may
-    /// be on their way all the same.
+    /// Messages of earlier connections that were answered here before they came here again: they
+    /// may be on their way all the same.
     pub(super) crossing: BTreeMap<u16, Option<Number>>,
     /// The place in its order of what was sent again last.
     pub(super) resent: u64,
@@ -288,7 +288,8 @@ impl Session {
         let is_its = |source| matches!(source, Source::Replay(sub) if subs[sub].name == name);
         let got = &self.got;
         self.owed.retain(|owed| {
-            // What has come by this filter's replay, and looks the same, perhaps came by the other's.
+            // What has come by this filter's replay, and looks the same, perhaps came by the
+            // other's.
             let all = got.get(&owed.number).into_iter().flatten();
             let is_like = all
                 .filter(|got| is_its(got.source) && owed.look.as_ref() == Some(&got.look))

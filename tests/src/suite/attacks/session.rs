@@ -243,8 +243,8 @@ pub fn a19_takeover_storm_of_a_lasting_session(binary: &BinaryUnderTest) {
     arena.finish();
 }
 
-/// Connects, subscribes and publishes in one go, and waits until it has been let in. Returns whether
-/// there was a session.
+/// Connects, subscribes and publishes in one go, and waits until it has been let in. Returns
+/// whether there was a session.
 fn storming(mut client: Client, side: usize, n: usize) -> (Client, bool) {
     let version = client.version();
     let topic = format!("storm/{side}/{n}");

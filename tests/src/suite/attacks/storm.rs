@@ -149,7 +149,8 @@ pub fn a29_will_storm(binary: &BinaryUnderTest) {
 /// wills of the dead go to the dying.
 pub fn a29_wills_for_each_other(binary: &BinaryUnderTest) {
     const CLIENTS: usize = 300;
-    // Every will may have to wait for every client before it is known to be gone: about 300 kB each.
+    // Every will may have to wait for every client before it is known to be gone: about 300 kB
+    // each.
     let mut arena = Arena::new(binary).allow_growth(128 << 20);
     let mut heirs = Client::connect(arena.broker(), Version::V5, "heirs");
     heirs.subscribe("will/#");
