@@ -63,18 +63,10 @@ impl Broker {
 
     /// A message that was published at a peer.
     fn arrived(&mut self, from: u8, forwarded: Forwarded) {
-        let Forwarded {
-            message: kept,
-            plain,
-            calls,
-            change,
-            number,
-            owed,
-        } = forwarded;
+        let (number, owed, plain) = (forwarded.number, forwarded.owed, forwarded.plain);
         if owed > 0 && !self.is_owed_anew(from, owed) {
             return self.reply_to_peer(from, number, Routed::taken());
         }
-        let mut passed_on = Vec::new();
         self.out.retained_change = 0;
         if number > 0 && self.out.journal.is_on() {
             let link = self.peers.link(from);
@@ -82,78 +74,93 @@ impl Broker {
             let waiter = Some((Asker::Peer(from), next));
             self.out.journal.begin(waiter);
         }
-        if let Some(change) = change {
-            self.apply_change(&kept, change, plain);
+        if let Some(change) = forwarded.change {
+            self.apply_change(&forwarded.message, change, plain);
         }
-        let outcome = if kept.is_expired(self.now) {
+        let outcome = if forwarded.message.is_expired(self.now) {
             // [MQTT-3.3.2-5] That is not the publisher's affair.
             self.out.counters.dropped_expired += 1;
             Routed::taken()
-        } else if !plain && calls.is_empty() {
+        } else if !plain && forwarded.calls.is_empty() {
             Routed::taken() // That it is retained here is all that was asked for.
         } else {
-            let Self {
-                filters,
-                shares,
-                sessions,
-                connections,
-                out,
-                config,
-                scratch,
-                work,
-                peers,
-                ..
-            } = self;
-            let message = kept.message(out.now);
-            let mut routing = Routing {
-                message: &message,
-                encoder: Encoder::new(&message, &mut scratch.encoded),
-                kept: None,
-                sessions,
-                post: Post {
-                    connections,
-                    out,
-                    config,
-                },
-                after: SessionId::default(),
-                own: None,
-                routed: Routed::default(),
-            };
-            if plain {
-                // Its publisher is not here, so that No Local concerns nobody.
-                let nobody = SessionId::default();
-                *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
-            }
-            for mut call in calls {
-                let mut outcome = Err(Found::Nobody);
-                if let Some(group) = shares.named(&call.name) {
-                    let looked;
-                    (outcome, looked) = routing.hand_to_member(shares, group, Standing::Absent);
-                    *work += looked;
-                }
-                if let Err(found) = outcome {
-                    call.found = call.found.max(found);
-                    call.tried.insert(peers.me());
-                    if owed > 0 {
-                        passed_on.push(call);
-                        continue;
-                    }
-                    let returned = Returned {
-                        message: kept.clone(),
-                        call,
-                        number,
-                    };
-                    peers.push(from, PeerMessage::Returned(returned));
-                }
-            }
-            routing.finish()
+            self.hand_out(from, forwarded)
         };
-        for call in passed_on {
-            self.pass_owed(&kept, &call);
-        }
         self.work += outcome.matched;
         if number > 0 {
             self.reply_to_peer(from, number, outcome);
         }
+    }
+
+    /// Hands a peer's message to all here whom it is for.
+    fn hand_out(&mut self, from: u8, forwarded: Forwarded) -> Routed {
+        let Forwarded {
+            message: kept,
+            plain,
+            calls,
+            number,
+            owed,
+            ..
+        } = forwarded;
+        let mut passed_on = Vec::new();
+        let Self {
+            filters,
+            shares,
+            sessions,
+            connections,
+            out,
+            config,
+            scratch,
+            work,
+            peers,
+            ..
+        } = self;
+        let message = kept.message(out.now);
+        let mut routing = Routing {
+            message: &message,
+            encoder: Encoder::new(&message, &mut scratch.encoded),
+            kept: None,
+            sessions,
+            post: Post {
+                connections,
+                out,
+                config,
+            },
+            after: SessionId::default(),
+            own: None,
+            routed: Routed::default(),
+        };
+        if plain {
+            // Its publisher is not here, so that No Local concerns nobody.
+            let nobody = SessionId::default();
+            *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
+        }
+        for mut call in calls {
+            let mut outcome = Err(Found::Nobody);
+            if let Some(group) = shares.named(&call.name) {
+                let looked;
+                (outcome, looked) = routing.hand_to_member(shares, group, Standing::Absent);
+                *work += looked;
+            }
+            if let Err(found) = outcome {
+                call.found = call.found.max(found);
+                call.tried.insert(peers.me());
+                if owed > 0 {
+                    passed_on.push(call);
+                    continue;
+                }
+                let returned = Returned {
+                    message: kept.clone(),
+                    call,
+                    number,
+                };
+                peers.push(from, PeerMessage::Returned(returned));
+            }
+        }
+        let outcome = routing.finish();
+        for call in passed_on {
+            self.pass_owed(&kept, &call);
+        }
+        outcome
     }
 }

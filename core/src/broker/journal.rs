@@ -14,24 +14,26 @@
 //! their connected clients already, and deletions, may linger a little: most of it will not be
 //! needed.
 
+mod batch;
+mod debts;
+
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use slotmap::SlotMap;
 
-use super::owing::Owing;
 use super::reply::Asker;
 use crate::connection::ConnectionId;
 use crate::message::Kept;
 use crate::packet::{PacketId, QoS};
-use crate::peer::Forwarded;
 use crate::retained::clock_of;
 use crate::session::{Delivery, PendingId, Row, Rows, Sequence, SessionId};
 use crate::store::Record;
 use crate::time::Instant;
+
+use debts::Debts;
 
 /// What a row takes beside its bytes, roughly.
 const ROW_BYTES: usize = 64;
@@ -87,13 +89,7 @@ pub(super) struct Journal {
     /// The first change of what is retained in each batch that is not committed.
     unsure_clocks: VecDeque<(u64, u64)>,
     pub(super) deletions: Vec<Record>,
-    /// Messages that go to peers once a batch is committed.
-    owing: VecDeque<Owing>,
-    /// Whether one of them is a part of the batch that is being gathered.
-    owes: bool,
-    next_owed: u64,
-    /// How many peers have not answered what is owed under a number.
-    debts: BTreeMap<u64, usize>,
+    debts: Debts,
     /// Links from which something came that was owed.
     pub(super) links: Vec<u8>,
     /// What waits for batches to be committed, each with its batch: sessions to be served, and
@@ -133,10 +129,7 @@ impl Journal {
             retained: Vec::new(),
             unsure_clocks: VecDeque::new(),
             deletions: Vec::new(),
-            owing: VecDeque::new(),
-            owes: false,
-            next_owed: 1,
-            debts: BTreeMap::new(),
+            debts: Debts::default(),
             links: Vec::new(),
             to_serve: VecDeque::new(),
             corked: VecDeque::new(),
@@ -201,7 +194,7 @@ impl Journal {
             && self.incoming.is_empty()
             && self.retained.is_empty()
             && self.links.is_empty()
-            && !self.owes
+            && !self.debts.is_in_open
     }
 
     fn note(&mut self, bytes: usize, now: Instant) {
@@ -381,61 +374,6 @@ impl Journal {
         self.forget(&mut rows, &nobody, row, Some(&delivery.message), now);
     }
 
-    /// A message goes to peers once the batch that is being gathered is committed, and is a part of
-    /// it if it is owed.
-    pub(super) fn owe_peers(
-        &mut self,
-        ticket: u64,
-        is_owed: bool,
-        to: Vec<(u8, Forwarded)>,
-        now: Instant,
-    ) {
-        let mut number = 0;
-        if is_owed {
-            number = self.next_owed;
-            self.next_owed += 1;
-            self.owes = true;
-            self.debts.insert(number, to.len());
-            let message = to.first().map_or(0, |(_, it)| it.message.len());
-            self.note(message + ROW_BYTES, now);
-        }
-        let batch = self.await_open();
-        self.owing.push_back(Owing {
-            batch,
-            number,
-            ticket,
-            to,
-        });
-    }
-
-    /// What is owed in a batch.
-    pub(super) fn owing_in(&self, batch: u64) -> impl Iterator<Item = &Owing> {
-        let owing = self.owing.iter();
-        owing.filter(move |it| it.batch == batch && it.number > 0)
-    }
-
-    /// The next message that goes to peers, if what it waits for is committed.
-    pub(super) fn next_owing(&mut self, committed: u64) -> Option<Owing> {
-        if self.owing.front()?.batch > committed {
-            return None;
-        }
-        self.owing.pop_front()
-    }
-
-    /// A peer has committed what it was owed; returns whether it was the last one.
-    pub(super) fn paid(&mut self, number: u64, now: Instant) -> bool {
-        let Some(left) = self.debts.get_mut(&number) else {
-            return false;
-        };
-        *left -= 1;
-        if *left > 0 {
-            return false;
-        }
-        self.debts.remove(&number);
-        self.note(ROW_BYTES, now);
-        true
-    }
-
     /// The row of a session is out of date.
     pub(super) fn session(&mut self, id: SessionId, rows: &mut Rows, now: Instant) {
         if rows.dirty != self.open {
@@ -493,67 +431,5 @@ impl Journal {
     /// The clock of the first change of what is retained that is not committed.
     pub(super) fn unsure_clock(&self) -> Option<u64> {
         self.unsure_clocks.iter().map(|(_, clock)| *clock).min()
-    }
-
-    /// Whether a batch should be taken now.
-    pub(super) fn wants_to_be_taken(&self, linger: Duration, now: Instant) -> bool {
-        self.taken.is_none()
-            && !self.is_empty()
-            && (self.is_urgent || self.since.is_none_or(|since| since.after(linger) <= now))
-    }
-
-    /// When a batch that lingers should be taken.
-    pub(super) fn next_deadline(&self, linger: Duration) -> Option<Instant> {
-        if self.taken.is_some() || self.is_empty() {
-            return None;
-        }
-        Some(self.since?.after(linger))
-    }
-
-    /// The batch that was gathered goes to the store. Returns its number.
-    pub(super) fn take(&mut self) -> u64 {
-        let number = self.open;
-        self.taken = Some(number);
-        self.open += 1;
-        self.is_awaited = false;
-        self.is_urgent = false;
-        self.owes = false;
-        self.since = None;
-        self.taken_bytes = core::mem::take(&mut self.open_bytes);
-        number
-    }
-
-    /// All batches up to this one are committed.
-    pub(super) fn commit(&mut self, number: u64) {
-        self.taken = None;
-        self.taken_bytes = 0;
-        self.is_failing = false;
-        self.committed = self.committed.max(number);
-        while self
-            .unsure_clocks
-            .front()
-            .is_some_and(|(batch, _)| *batch <= number)
-        {
-            self.unsure_clocks.pop_front();
-        }
-    }
-
-    /// If answers wait for a batch in which there is nothing left, they have waited enough: its
-    /// number.
-    pub(super) fn commit_empty(&mut self) -> Option<u64> {
-        if !self.is_awaited || self.taken.is_some() || !self.is_empty() {
-            return None;
-        }
-        let number = self.take();
-        self.commit(number);
-        Some(number)
-    }
-
-    /// Something that waits for a batch, if that is committed.
-    pub(super) fn pop_committed<T>(queue: &mut VecDeque<(u64, T)>, committed: u64) -> Option<T> {
-        if queue.front()?.0 > committed {
-            return None;
-        }
-        queue.pop_front().map(|(_, it)| it)
     }
 }

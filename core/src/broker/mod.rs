@@ -58,7 +58,7 @@ use core::time::Duration;
 
 use slotmap::SlotMap;
 
-use crate::connection::{Connection, ConnectionId, NEVER, Origin, Overdue, Paused, Stage};
+use crate::connection::{Connection, ConnectionId, Origin, Paused, Stage};
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
 use crate::peer::{Peers, Place};
@@ -464,44 +464,5 @@ impl Broker {
             client_id: session.map(|session| session.client_id.clone()),
             kind,
         });
-    }
-
-    /// Sets the connection's timer, unless it fires early enough anyway.
-    fn set_timer(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        if let Some((at, _)) = connection.deadline(&self.config)
-            && at < connection.timer
-        {
-            connection.timer = at;
-            self.timers.set(at, Timed::Connection(id));
-            self.sort_timers();
-        }
-    }
-
-    fn timer_fired(&mut self, at: Instant, id: ConnectionId) {
-        let Some(connection) = self.connections.get_mut(id) else {
-            return;
-        };
-        if connection.timer != at {
-            return; // An earlier one was set since, and has fired.
-        }
-        connection.timer = NEVER;
-        match connection.deadline(&self.config) {
-            Some((deadline, overdue)) if deadline <= self.now => match overdue {
-                Overdue::Connect => self.end(id, Cause::ConnectTimeout),
-                Overdue::Authenticate => self.authentication_overdue(id),
-                Overdue::KeepAlive => self.end(id, Cause::KeepAliveTimeout),
-                Overdue::Retransmit => {
-                    if !self.retransmit(id) {
-                        self.end(id, Cause::Unacknowledged);
-                    }
-                }
-                Overdue::Write => self.abort(id, Cause::WriteTimeout),
-                Overdue::Close => self.drop_closing(id),
-            },
-            _ => self.set_timer(id),
-        }
     }
 }

@@ -112,24 +112,34 @@ impl Broker {
         let Some(connection) = self.connections.get(id) else {
             return Ok(());
         };
-        let (from, version) = (connection.session, connection.version);
-        let (unreleased, offered) = (connection.unreleased, connection.offered);
-        let Some(packet_id) = publish.packet_id else {
-            let routed = self.accept(from, SessionId::default(), message, Promise::NONE);
-            if let Some(reason) = routed.refusal {
-                self.tell_refused(id, message.topic, reason);
-            }
-            if !self.peers.overfull.is_empty() {
-                self.slow_down(id);
-            }
+        if let Some(packet_id) = publish.packet_id {
+            return self.exchange_acknowledged(id, packet_id, publish, message);
+        }
+        let from = connection.session;
+        let routed = self.accept(from, SessionId::default(), message, Promise::NONE);
+        if let Some(reason) = routed.refusal {
+            self.tell_refused(id, message.topic, reason);
+        }
+        if !self.peers.overfull.is_empty() {
+            self.slow_down(id);
+        }
+        Ok(())
+    }
+
+    /// Does so for a message of QoS 1 or 2.
+    fn exchange_acknowledged(
+        &mut self,
+        id: ConnectionId,
+        packet_id: PacketId,
+        publish: &Publish<'_>,
+        message: &Message<'_>,
+    ) -> Result<(), Cause> {
+        let Some(connection) = self.connections.get_mut(id) else {
             return Ok(());
         };
-        if !publish.dup
-            && connection.recovering
-            && let Some(connection) = self.connections.get_mut(id)
-        {
-            connection.recovering = false;
-        }
+        connection.recovering &= publish.dup;
+        let (from, version) = (connection.session, connection.version);
+        let (unreleased, offered) = (connection.unreleased, connection.offered);
         let Some(session) = self.sessions.get(from) else {
             return Ok(());
         };
@@ -174,18 +184,8 @@ impl Broker {
         if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
         }
-        if publish.qos == QoS::ExactlyOnce
-            && !reason_as_told(version, routed.reason()).is_error()
-            && let Some(session) = self.sessions.get_mut(from)
-        {
-            session.incoming.hold(packet_id);
-            if session.rows.durable {
-                let journal = &mut self.out.journal;
-                session.relies.batch = journal.incoming(from, packet_id, self.now);
-            }
-            if let Some(connection) = self.connections.get_mut(id) {
-                connection.unreleased = connection.unreleased.saturating_add(1);
-            }
+        if publish.qos == QoS::ExactlyOnce && !reason_as_told(version, routed.reason()).is_error() {
+            self.hold(id, from, packet_id);
         }
         if routed.ticket > 0 {
             self.await_peers(id, version, (packet_id, publish.qos), routed);
@@ -196,6 +196,21 @@ impl Broker {
             self.slow_down(id);
         }
         Ok(())
+    }
+
+    /// Holds the identifier of a message of QoS 2 until its client releases it.
+    fn hold(&mut self, id: ConnectionId, from: SessionId, packet_id: PacketId) {
+        let Some(session) = self.sessions.get_mut(from) else {
+            return;
+        };
+        session.incoming.hold(packet_id);
+        if session.rows.durable {
+            let journal = &mut self.out.journal;
+            session.relies.batch = journal.incoming(from, packet_id, self.now);
+        }
+        if let Some(connection) = self.connections.get_mut(id) {
+            connection.unreleased = connection.unreleased.saturating_add(1);
+        }
     }
 
     /// More is in flight than was allowed, and the configuration says to let it pass.

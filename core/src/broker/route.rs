@@ -278,6 +278,27 @@ pub(super) struct Routing<'m, 'b> {
     pub(super) routed: Routed,
 }
 
+/// How a message goes to one of its receivers.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    qos: QoS,
+    retain: bool,
+    /// The first subscription identifier; 0 is none.
+    identifier: u32,
+    /// The others, each with a number of no meaning here.
+    more: &'a [(u32, u32)],
+    group: GroupId,
+}
+
+impl<'a> Terms<'a> {
+    #[inline]
+    fn identifiers(self) -> impl Iterator<Item = u32> + Clone + use<'a> {
+        let first = Some(self.identifier).filter(|identifier| *identifier != 0);
+        let more = self.more.iter().map(|(_, identifier)| *identifier);
+        first.into_iter().chain(more)
+    }
+}
+
 impl Routing<'_, '_> {
     /// Hands the message to all here who have subscribed by themselves; returns how many places
     /// were looked at.
@@ -331,6 +352,7 @@ impl Routing<'_, '_> {
         visited
     }
 
+    /// Hands the message to one session: into the outbox of its client, or to be held.
     #[inline]
     pub(super) fn hand_to(
         &mut self,
@@ -358,18 +380,19 @@ impl Routing<'_, '_> {
             self.post.out.counters.dropped_not_permitted += 1;
             return;
         }
-        // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
-        let retain = self.message.retain && subscription.retain_as_published;
-        let first = Some(subscription.identifier).filter(|identifier| *identifier != 0);
-        let identifiers = first
-            .into_iter()
-            .chain(more.iter().map(|(_, identifier)| *identifier));
-        // [MQTT-3.8.4-8]
-        let qos = self.message.qos.min(subscription.qos);
-        if qos == QoS::AtMostOnce && !session.local && !session.outgoing.has_waiting_qos0() {
+        let terms = Terms {
+            // [MQTT-3.8.4-8]
+            qos: self.message.qos.min(subscription.qos),
+            // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+            retain: self.message.retain && subscription.retain_as_published,
+            identifier: subscription.identifier,
+            more,
+            group,
+        };
+        if terms.qos == QoS::AtMostOnce && !session.local && !session.outgoing.has_waiting_qos0() {
             let connection = session.connection;
-            let head = Head::at_most_once(retain);
-            let identifiers = identifiers.clone();
+            let head = Head::at_most_once(terms.retain);
+            let identifiers = terms.identifiers();
             match self
                 .post
                 .put_if_space(connection, &mut self.encoder, head, identifiers)
@@ -389,13 +412,22 @@ impl Routing<'_, '_> {
                 }
             }
         }
+        self.hold_for(id, terms);
+    }
+
+    /// Lets a session hold the message: in flight if it can be sent at once, else in its queue, if
+    /// there is room.
+    fn hold_for(&mut self, id: SessionId, terms: Terms<'_>) {
+        let Some(session) = self.sessions.get_mut(id) else {
+            return;
+        };
         let len = self.message.len();
         let is_new = self.kept.is_none();
         if !make_room(session, &mut self.post, len, is_new) {
             self.message
                 .missed_by(session, self.post.out.retained_change);
             match self.post.config.queue_policy {
-                QueuePolicy::Reject if qos > QoS::AtMostOnce => self.routed.refused += 1,
+                QueuePolicy::Reject if terms.qos > QoS::AtMostOnce => self.routed.refused += 1,
                 _ => {}
             }
             self.post.out.counters.dropped_queue_full += 1;
@@ -408,18 +440,18 @@ impl Routing<'_, '_> {
                 &mut self.encoder,
                 self.post.out,
             ),
-            identifiers: Identifiers::collect(identifiers),
-            group,
-            qos,
-            retain,
+            identifiers: Identifiers::collect(terms.identifiers()),
+            group: terms.group,
+            qos: terms.qos,
+            retain: terms.retain,
             replayed: false,
             dup: false,
             row: Row::default(),
         };
         let delivery = self.post.out.owe(id, session, delivery);
         let connection = session.connection;
-        let is_staged = session.rows.durable && qos == QoS::ExactlyOnce;
-        if qos > QoS::AtMostOnce
+        let is_staged = session.rows.durable && terms.qos == QoS::ExactlyOnce;
+        if terms.qos > QoS::AtMostOnce
             && !is_staged
             && session.outgoing.is_idle()
             && self.post.has_room(connection)
@@ -431,7 +463,7 @@ impl Routing<'_, '_> {
         session.outgoing.enqueue(delivery);
         self.post.out.counters.queued += 1;
         self.post.out.raise_deliver(id, session);
-        if session.rows.durable && qos > QoS::AtMostOnce {
+        if session.rows.durable && terms.qos > QoS::AtMostOnce {
             let mut budget = STAGED_AT_ONCE;
             self.post.out.journal.hurry();
             self.post.stage(id, session, &mut budget);

@@ -17,7 +17,7 @@ use super::deliver::{Post, again};
 use crate::connection::{ConnectionId, NEVER};
 use crate::message::{Encoder, Head};
 use crate::packet::QoS;
-use crate::session::{Delivery, Identifiers, Row, Session, SessionId};
+use crate::session::{Delivery, Identifiers, Outgoing, Row, Session, SessionId};
 use crate::share::GroupId;
 use crate::topic::Step;
 
@@ -130,24 +130,12 @@ impl Broker {
         let Some(session) = sessions.get_mut(id) else {
             return;
         };
-        let window = post.window(session.connection);
+        let connection = (!session.local).then_some(session.connection);
         while let Some(mut entry) = session.replays.first_entry() {
             let replay = entry.get_mut();
             let subscription = replay.subscription;
             let is_held = subscription.qos > QoS::AtMostOnce || session.local;
-            let outgoing = &session.outgoing;
-            let is_full = outgoing.len() >= config.max_queued_messages
-                || outgoing.bytes() >= config.max_queued_bytes
-                || post.out.held_bytes() >= config.max_queued_bytes_total;
-            let has_room = match session.local {
-                true => outgoing.waiting() < ENOUGH_WAITING,
-                false => {
-                    let has_window =
-                        outgoing.has_window(window) && outgoing.has_window_to_stage(window);
-                    post.has_room(session.connection) && (!is_held || has_window)
-                }
-            };
-            if !has_room || (is_held && is_full && outgoing.len() > 0) {
+            if !post.has_room_to_replay(&session.outgoing, connection, is_held) {
                 break; // `sent`, an acknowledgement or the local client goes on from here.
             }
             let (topic, retained) = match retained.tree().next_within(&mut replay.cursor, budget) {
@@ -166,11 +154,8 @@ impl Broker {
                     continue;
                 }
             };
-            if replay.live.has(retained) {
-                continue;
-            }
-            if retained.is_expired(now) {
-                continue; // It leaves in its turn.
+            if replay.live.has(retained) || retained.is_expired(now) {
+                continue; // What has expired leaves in its turn.
             }
             if !session.grant.may_receive(topic) {
                 post.out.counters.dropped_not_permitted += 1;
@@ -178,28 +163,21 @@ impl Broker {
             }
             let message = retained.message(topic, now);
             let identifier = Some(subscription.identifier).filter(|identifier| *identifier != 0);
+            let identifiers = identifier.into_iter();
             let qos = message.qos.min(subscription.qos);
-            if qos == QoS::AtMostOnce && !session.local {
+            if let Some(connection) = connection.filter(|_| qos == QoS::AtMostOnce) {
                 let mut encoder = Encoder::new(&message, encoded);
                 // [MQTT-3.3.1-8]
                 let head = Head {
                     replayed: true,
                     ..Head::at_most_once(true)
                 };
-                post.put(
-                    session.connection,
-                    &mut encoder,
-                    head,
-                    identifier.into_iter(),
-                );
+                post.put(connection, &mut encoder, head, identifiers);
                 continue;
             }
-            let kept = post.out.keep_until(&message, retained.expires());
-            let message = kept.message(now);
-            let mut encoder = Encoder::new(&message, encoded);
             let delivery = Delivery {
-                message: Arc::clone(&kept),
-                identifiers: Identifiers::collect(identifier.into_iter()),
+                message: post.out.keep_until(&message, retained.expires()),
+                identifiers: Identifiers::collect(identifiers),
                 group: GroupId::default(),
                 qos,
                 retain: true,
@@ -207,18 +185,7 @@ impl Broker {
                 dup: false,
                 row: Row::default(),
             };
-            let delivery = post.out.owe(id, session, delivery);
-            let is_staged =
-                session.rows.durable && (qos == QoS::ExactlyOnce || !session.outgoing.is_idle());
-            if session.local || is_staged {
-                session.outgoing.enqueue(delivery);
-                post.out.counters.queued += 1;
-                post.out.raise_deliver(id, session);
-                post.stage(id, session, budget);
-            } else {
-                post.send_first(session, delivery, &mut encoder);
-            }
-            post.out.release_kept(kept);
+            post.hold_retained(id, session, delivery, encoded, budget);
         }
     }
 
@@ -273,5 +240,58 @@ impl Broker {
         }
         self.set_timer(id);
         true
+    }
+}
+
+impl Post<'_> {
+    /// Whether a session, which is a local one if it has no connection, can have one more retained
+    /// message. What is of QoS 1 or 2, or for a local client, is held.
+    fn has_room_to_replay(
+        &self,
+        outgoing: &Outgoing,
+        connection: Option<ConnectionId>,
+        is_held: bool,
+    ) -> bool {
+        let config = self.config;
+        let is_full = outgoing.len() >= config.max_queued_messages
+            || outgoing.bytes() >= config.max_queued_bytes
+            || self.out.held_bytes() >= config.max_queued_bytes_total;
+        if is_held && is_full && outgoing.len() > 0 {
+            return false;
+        }
+        let Some(connection) = connection else {
+            return outgoing.waiting() < ENOUGH_WAITING;
+        };
+        let window = self.window(connection);
+        self.has_room(connection)
+            && (!is_held || (outgoing.has_window(window) && outgoing.has_window_to_stage(window)))
+    }
+
+    /// Sends a session a retained message that it holds, or lets it wait until it is committed or
+    /// the local client takes it.
+    fn hold_retained(
+        &mut self,
+        id: SessionId,
+        session: &mut Session,
+        delivery: Delivery,
+        encoded: &mut Vec<u8>,
+        budget: &mut usize,
+    ) {
+        let kept = Arc::clone(&delivery.message);
+        let qos = delivery.qos;
+        let delivery = self.out.owe(id, session, delivery);
+        let is_staged =
+            session.rows.durable && (qos == QoS::ExactlyOnce || !session.outgoing.is_idle());
+        if session.local || is_staged {
+            session.outgoing.enqueue(delivery);
+            self.out.counters.queued += 1;
+            self.out.raise_deliver(id, session);
+            self.stage(id, session, budget);
+        } else {
+            let message = kept.message(self.out.now);
+            let mut encoder = Encoder::new(&message, encoded);
+            self.send_first(session, delivery, &mut encoder);
+        }
+        self.out.release_kept(kept);
     }
 }

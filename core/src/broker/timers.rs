@@ -10,7 +10,8 @@
 use alloc::collections::BinaryHeap;
 use core::cmp::Reverse;
 
-use crate::connection::{ConnectionId, NEVER};
+use super::{Broker, Cause};
+use crate::connection::{ConnectionId, NEVER, Overdue};
 use crate::session::SessionId;
 use crate::time::Instant;
 
@@ -62,7 +63,47 @@ impl Timers {
     }
 }
 
-impl super::Broker {
+impl Broker {
+    /// Sets the connection's timer, unless it fires early enough anyway.
+    pub(super) fn set_timer(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if let Some((at, _)) = connection.deadline(&self.config)
+            && at < connection.timer
+        {
+            connection.timer = at;
+            self.timers.set(at, Timed::Connection(id));
+            self.sort_timers();
+        }
+    }
+
+    /// The timer of a connection was due.
+    pub(super) fn timer_fired(&mut self, at: Instant, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if connection.timer != at {
+            return; // An earlier one was set since, and has fired.
+        }
+        connection.timer = NEVER;
+        match connection.deadline(&self.config) {
+            Some((deadline, overdue)) if deadline <= self.now => match overdue {
+                Overdue::Connect => self.end(id, Cause::ConnectTimeout),
+                Overdue::Authenticate => self.authentication_overdue(id),
+                Overdue::KeepAlive => self.end(id, Cause::KeepAliveTimeout),
+                Overdue::Retransmit => {
+                    if !self.retransmit(id) {
+                        self.end(id, Cause::Unacknowledged);
+                    }
+                }
+                Overdue::Write => self.abort(id, Cause::WriteTimeout),
+                Overdue::Close => self.drop_closing(id),
+            },
+            _ => self.set_timer(id),
+        }
+    }
+
     /// Sorts out the timers that are of no use any more, when they are the greater part.
     pub(super) fn sort_timers(&mut self) {
         let owners = self.connections.len() + self.absent;

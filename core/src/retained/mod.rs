@@ -10,14 +10,13 @@
 
 mod apply;
 mod expiry;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod versions;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
-
-use bytes::Bytes;
 
 use crate::broker::{Config, RetainedPolicy};
 use crate::connection::NEVER;
@@ -26,8 +25,7 @@ use crate::message::{Message, expiry_left};
 use crate::packet::QoS;
 use crate::peer::{Change, Place};
 use crate::session::Subscription;
-use crate::store::StoredMessage;
-use crate::time::{Epoch, Instant};
+use crate::time::Instant;
 use crate::topic::{Cursor, RetainedTree, TopicId, counted_bytes};
 
 use expiry::Expiry;
@@ -277,44 +275,6 @@ impl RetainedMessages {
         changed
     }
 
-    /// The row of a topic is out of date, by this change.
-    fn note(&mut self, topic: &str, version: u64) {
-        if let Some(unwritten) = &mut self.unwritten
-            && !is_own(topic)
-        {
-            unwritten.push((topic.into(), version));
-        }
-    }
-
-    /// Topics whose rows are out of date, since the last call, each with the version of the change.
-    pub(crate) fn take_unwritten(&mut self) -> Vec<(Box<str>, u64)> {
-        self.unwritten
-            .as_mut()
-            .map_or_else(Vec::new, core::mem::take)
-    }
-
-    /// There is a store; versions go on from this one.
-    pub(crate) fn begin_store(&mut self, place: &Place, key: HashKey, version: u64) {
-        self.unwritten = Some(Vec::new());
-        self.versions.begin_store(place, key, version);
-    }
-
-    /// Puts back what was stored.
-    pub(crate) fn restore(&mut self, message: &Message<'_>, expires: Instant, version: u64) {
-        let before = self.find(message.topic);
-        let entry = self.entry(message, message.properties, expires, version, true);
-        self.put(message.topic, entry, before);
-    }
-
-    /// Forgets tombstones of which no older change can arrive any more.
-    pub(crate) fn forget_tombstones(&mut self, clock: u64) {
-        for (topic, version) in self.versions.forget_up_to(clock) {
-            if self.versions.is_mine(version) {
-                self.note(&topic, version);
-            }
-        }
-    }
-
     /// What is retained for a topic.
     pub(crate) fn get(&self, topic: &str) -> Option<&Retained> {
         self.tree.get(topic)
@@ -509,20 +469,6 @@ impl Retained {
 
     pub(crate) fn is_expired(&self, now: Instant) -> bool {
         self.expires <= now
-    }
-
-    /// As it is to be stored: the version and the message.
-    pub(crate) fn stored(&self, topic: &str, epoch: Epoch) -> (u64, StoredMessage) {
-        let (properties, payload) = self.bytes().split_at(self.properties_len as usize);
-        let message = StoredMessage {
-            topic: topic.into(),
-            properties: Bytes::copy_from_slice(properties),
-            payload: Bytes::copy_from_slice(payload),
-            qos: self.qos,
-            retain: true,
-            expires: (self.expires != NEVER).then(|| epoch.to_unix(self.expires)),
-        };
-        (self.version(), message)
     }
 
     /// The message as it is to be sent now.
