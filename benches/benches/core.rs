@@ -103,6 +103,10 @@ fn publish_step(c: &mut Criterion) {
             // As many messages a turn as a read brings of small ones, in the usual case.
             let batch = 64;
             let bytes = encode(&publish(TOPIC, &[7; 64], Properties::EMPTY), from).repeat(batch);
+            let sent = bench.broker().counters().publish_sent;
+            bench.receive(publisher, &bytes);
+            let sent = bench.broker().counters().publish_sent - sent;
+            assert_eq!(sent, batch as u64 * u64::from(receivers), "all is measured");
             group.throughput(Throughput::Elements(batch as u64 * u64::from(receivers)));
             group.bench_function(BenchmarkId::new(name, receivers), |b| {
                 b.iter(|| bench.receive(publisher, black_box(&bytes)));

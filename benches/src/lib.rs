@@ -84,11 +84,17 @@ impl Bench {
         self.receive(id, &encode(&Packet::Subscribe(subscribe), version));
     }
 
-    /// One turn: these bytes come from that client, everything that comes of it is written.
-    /// Returns how many bytes were written.
+    /// These bytes come from that client, and everything that comes of it is written, in as many
+    /// turns as it takes. Returns how many bytes were written.
     pub fn receive(&mut self, id: ConnectionId, bytes: &[u8]) -> usize {
         self.broker.received(id, bytes);
-        self.settle()
+        let mut written = self.settle();
+        // One turn does no more than a bounded amount of work; the next one is due at once then.
+        while self.broker.next_deadline().is_some_and(|at| at <= self.now) {
+            self.broker.advance(self.now);
+            written += self.settle();
+        }
+        written
     }
 
     /// Lets time pass.
