@@ -191,26 +191,31 @@ impl Broker {
 
     fn subscription_goes_live(&mut self, waiting: Waiting, send_retained: bool) {
         let Waiting {
-            session,
+            session: id,
             is_shared,
             filter,
         } = waiting;
         if is_shared {
-            if let Some(subscription) = self.shares.get_mut(filter, session) {
+            if let Some(subscription) = self.shares.get_mut(filter, id) {
                 subscription.live = true;
             }
             return;
         }
-        let Some(subscription) = self.filters.get_mut(filter, session) else {
+        let Some(subscription) = self.filters.get_mut(filter, id) else {
             return;
         };
         subscription.live = true;
         let subscription = *subscription;
-        if send_retained && let Some(session) = self.sessions.get_mut(session) {
+        if send_retained && let Some(session) = self.sessions.get_mut(id) {
             let mut name = String::new();
             self.filters.write_filter(filter, &mut name);
             let replay = self.retained.replay(&name, subscription);
             session.replays.insert(filter, replay);
+            if session.rows.durable {
+                // Its row may have been written when there was no replay yet, which SUBACK
+                // promises.
+                session.relies.batch = self.out.journal.subscription(id, &name, self.now);
+            }
         }
     }
 }

@@ -31,12 +31,7 @@ impl Broker {
         // All wills first: who is still there is to hear of those who go with the broker.
         let sessions: Vec<SessionId> = self.sessions.keys().collect();
         for id in sessions {
-            if let Some(session) = self.sessions.get_mut(id)
-                && let Some(will) = session.will.take()
-            {
-                let grant = session.grant.clone();
-                self.publish_will(id, &will, &grant);
-            }
+            self.will_is_due(id);
         }
         let connections: Vec<ConnectionId> = self.connections.keys().collect();
         for id in connections {

@@ -18,7 +18,7 @@ mod batch;
 mod debts;
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeMap, VecDeque};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -96,6 +96,9 @@ pub(super) struct Journal {
     /// connections whose CONNACK may leave.
     pub(super) to_serve: VecDeque<(u64, SessionId)>,
     pub(super) corked: VecDeque<(u64, ConnectionId)>,
+    /// Who has lost a session that a crash would bring back, until the batch that deletes it is
+    /// committed.
+    ended: BTreeMap<Arc<str>, u64>,
     /// Connections that are not read until the store has caught up.
     pub(super) slowed: Vec<ConnectionId>,
     open_bytes: usize,
@@ -133,6 +136,7 @@ impl Journal {
             links: Vec::new(),
             to_serve: VecDeque::new(),
             corked: VecDeque::new(),
+            ended: BTreeMap::new(),
             slowed: Vec::new(),
             open_bytes: 0,
             taken_bytes: 0,
@@ -392,7 +396,13 @@ impl Journal {
             });
             self.note(ROW_BYTES + client_id.len(), now);
             self.is_urgent = true;
+            self.ended.insert(Arc::clone(client_id), self.open);
         }
+    }
+
+    /// The batch that has to be committed before it is true that a client has no older session.
+    pub(super) fn end_of_session(&self, client_id: &str) -> u64 {
+        self.ended.get(client_id).copied().unwrap_or(0)
     }
 
     /// A subscription of a durable session is made, changed or gone.

@@ -92,7 +92,8 @@ impl Broker {
         }
     }
 
-    fn will_is_due(&mut self, id: SessionId) {
+    /// The will of a session is published, if it has one, and its record ends in the same batch.
+    pub(super) fn will_is_due(&mut self, id: SessionId) {
         if let Some(session) = self.sessions.get_mut(id) {
             session.will_due = NEVER;
             if let Some(will) = session.will.take() {

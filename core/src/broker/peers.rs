@@ -5,7 +5,8 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use crate::peer::{Hello, Interest, PeerMessage, Resync, Wanted};
-use crate::topic::{FilterId, has_wildcard};
+use crate::store::RestoredFilters;
+use crate::topic::{self, FilterId, has_wildcard};
 
 impl Broker {
     /// What there is to say to a peer, in order; to be given to its [`Broker::peer_received`]. To
@@ -89,10 +90,23 @@ impl Broker {
         self.tell_interests(peer);
     }
 
-    /// All peers hear what there were subscribers for at the start.
-    pub(super) fn tell_restored(&mut self) {
-        for peer in self.peers.up().iter() {
-            self.tell_interests(peer);
+    /// At the start it is known what peers have subscribers for, and peers know it of this shard: a
+    /// message that had to wait until they were told would be taken for one that nobody wants.
+    pub(super) fn hear_restored(&mut self, wanted: &RestoredFilters) {
+        let up = self.peers.up();
+        for (name, shards) in wanted {
+            let is_shared = matches!(topic::parse_shared(name), Ok(Some(_)));
+            for (peer, members) in shards.iter().filter(|(peer, _)| up.contains(**peer)) {
+                let wanted = match is_shared {
+                    true => Wanted::Group {
+                        name: (&**name).into(),
+                        members: *members,
+                        present: 0,
+                    },
+                    false => self.wanted(name),
+                };
+                self.peer_wants(*peer, wanted);
+            }
         }
     }
 
@@ -102,18 +116,23 @@ impl Broker {
         for id in filters {
             filter.clear();
             self.filters.write_filter(id, &mut filter);
-            let on = true;
-            let wanted = if has_wildcard(&filter) {
-                let filter = filter.as_str().into();
-                Wanted::Wildcard { filter, on }
-            } else {
-                let hash = self.peers.interests.hash(&filter);
-                Wanted::Exact { hash, on }
-            };
+            let wanted = self.wanted(&filter);
             let interest = Interest { wanted };
             self.peers.push(peer, PeerMessage::Interest(interest));
         }
         self.shares.tell_all();
+    }
+
+    /// That there are subscribers for a filter which is not shared.
+    fn wanted(&self, filter: &str) -> Wanted {
+        let on = true;
+        if has_wildcard(filter) {
+            let filter = filter.into();
+            Wanted::Wildcard { filter, on }
+        } else {
+            let hash = self.peers.interests.hash(filter);
+            Wanted::Exact { hash, on }
+        }
     }
 
     /// A peer says that the link begins anew.

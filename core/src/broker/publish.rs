@@ -116,7 +116,8 @@ impl Broker {
             return self.exchange_acknowledged(id, packet_id, publish, message);
         }
         let from = connection.session;
-        let routed = self.accept(from, SessionId::default(), message, Promise::NONE);
+        let promise = self.promise(from, QoS::AtMostOnce);
+        let routed = self.accept(from, SessionId::default(), message, promise);
         if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
         }
@@ -184,7 +185,10 @@ impl Broker {
         if let Some(reason) = routed.refusal {
             self.tell_refused(id, message.topic, reason);
         }
-        if publish.qos == QoS::ExactlyOnce && !reason_as_told(version, routed.reason()).is_error() {
+        // What peers have to say may turn an error into none, and the other way round: then it is
+        // released again.
+        let is_taken = routed.ticket > 0 || !reason_as_told(version, routed.reason()).is_error();
+        if publish.qos == QoS::ExactlyOnce && is_taken {
             self.hold(id, from, packet_id);
         }
         if routed.ticket > 0 {
@@ -248,20 +252,18 @@ impl Broker {
     }
 
     /// What is promised of a message that a session publishes, if it goes to peers.
+    #[inline]
     fn promise(&mut self, from: SessionId, qos: QoS) -> Promise {
         let mut promise = Promise {
-            is_awaited: true,
+            is_awaited: qos > QoS::AtMostOnce,
             ..Promise::NONE
         };
         if self.peers.are_there()
+            && self.out.journal.is_on()
             && let Some(session) = self.sessions.get_mut(from)
-            && session.rows.durable
         {
-            promise.is_owed = qos == QoS::ExactlyOnce;
-            promise.is_late = !self.out.journal.is_committed(session.rows.owes);
-            if promise.is_owed || promise.is_late {
-                session.rows.owes = self.out.journal.open();
-            }
+            promise.is_owed = qos == QoS::ExactlyOnce && session.rows.durable;
+            promise.is_late = self.out.journal.waits_behind(session, promise.is_owed);
         }
         promise
     }
@@ -351,10 +353,15 @@ impl Broker {
             // A full store is counted there; nobody is left to be told.
             let _ = self.retain(&message, &will.properties, will.expiry);
         }
-        let promise = match self.out.journal.is_on() && will.qos > QoS::AtMostOnce {
+        let mut promise = match self.out.journal.is_on() && will.qos > QoS::AtMostOnce {
             true => Promise::OWED,
             false => Promise::NONE,
         };
+        if self.peers.are_there()
+            && let Some(session) = self.sessions.get_mut(from)
+        {
+            promise.is_late = self.out.journal.waits_behind(session, promise.is_owed);
+        }
         self.route_to_others(from, SessionId::default(), &message, promise);
     }
 

@@ -15,7 +15,7 @@ use crate::map::HashKey;
 use crate::message::{Kept, Message};
 use crate::packet::PacketId;
 use crate::peer::Place;
-use crate::permission::{Effect, Grant};
+use crate::permission::{Access, Effect, Grant, Rule};
 use crate::session::{
     Delivery, Expiry, Identifiers, InFlight, Phase, Row, Rows, Session, SessionId, Subscription,
     Will,
@@ -74,7 +74,7 @@ impl Broker {
         for message in messages.into_values() {
             broker.out.release_kept(message);
         }
-        broker.tell_restored();
+        broker.hear_restored(&restored.wanted);
         broker
     }
 
@@ -91,10 +91,16 @@ impl Broker {
         let will = stored.will.as_ref();
         // What it may do is known again when its client is back; until then, whether it may publish
         // its will is what was known when it came in. Deliveries are checked when they are sent.
-        let is_permitted = will.is_none_or(|will| will.permitted);
-        let grant = match is_permitted {
-            true => Grant::unrestricted(),
-            false => Grant::from_rules(Vec::new(), Effect::Deny),
+        let grant = match will.filter(|will| !will.permitted) {
+            Some(will) => {
+                let rule = Rule {
+                    effect: Effect::Deny,
+                    access: Access::Publish,
+                    filter: will.message.topic.clone(),
+                };
+                Grant::from_rules(alloc::vec![rule], Effect::Allow)
+            }
+            None => Grant::unrestricted(),
         };
         let mut session = Session::new(Arc::clone(&it.client_id), grant);
         session.expiry = Expiry(stored.expiry);
@@ -174,6 +180,9 @@ impl Broker {
                 return;
             };
             session.rows.deliveries += 1;
+            if it.place <= sent {
+                session.outgoing.was_sent(it.place); // The next start has to know that too.
+            }
             if at >= in_flight {
                 if let Some(delivery) = delivery {
                     self.out.owed += 1;

@@ -118,12 +118,16 @@ impl Broker {
         };
         let journal = &mut self.out.journal;
         session.rows.durable = session.expiry > crate::session::Expiry::AT_ONCE;
-        if session.rows.durable || session.will.is_some() || session.rows.on_disk {
+        let is_stored = session.rows.durable || session.will.is_some() || session.rows.on_disk;
+        if is_stored {
+            // It may have been noted before in this batch, when another connection ended.
             journal.session(session_id, &mut session.rows, self.now);
         }
-        if journal.noted_bytes != noted {
+        if is_stored || journal.noted_bytes != noted {
             session.relies.batch = journal.await_open();
         }
+        let ended = journal.end_of_session(&session.client_id);
+        session.relies.batch = session.relies.batch.max(ended);
         let batch = session.relies.batch;
         if !journal.is_committed(batch)
             && let Some(connection) = self.connections.get_mut(id)

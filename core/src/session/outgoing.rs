@@ -322,6 +322,11 @@ impl Outgoing {
         self.last_sent
     }
 
+    /// A message that is put back was perhaps sent before the broker stopped.
+    pub(crate) fn was_sent(&mut self, place: u64) {
+        self.last_sent = self.last_sent.max(place);
+    }
+
     /// Puts back what was in flight when the broker stopped, in order of places, under the number
     /// that goes with its identifier, or, without one, the next. All is to be sent again.
     pub(crate) fn restore(&mut self, entry: InFlight, id: Option<PacketId>) {

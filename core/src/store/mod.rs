@@ -37,7 +37,7 @@ use bytes::Bytes;
 use crate::packet::QoS;
 
 pub use restore::{Restore, Restored};
-pub(crate) use restore::{RestoredDelivery, RestoredSession};
+pub(crate) use restore::{RestoredDelivery, RestoredFilters, RestoredSession};
 
 /// Records that are written whole or not at all.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::restore::{Restored, RestoredDelivery, RestoredRetained};
+use super::restore::{Restored, RestoredDelivery, RestoredFilters, RestoredRetained};
 use super::{Record, StoredMessage};
 
 /// The parts of all shards, as they grow.
@@ -98,12 +98,15 @@ impl<'a> Placing<'a> {
     pub(super) fn finish(
         mut self,
         retained: &Arc<Vec<RestoredRetained>>,
+        wanted: RestoredFilters,
         version: u64,
         last_place: u64,
     ) -> (Vec<Record>, Vec<Restored>) {
         let step = self.parts.len() as u64;
+        let wanted = Arc::new(wanted);
         for (shard, part) in (1..).zip(&mut self.parts) {
             part.retained = Arc::clone(retained);
+            part.wanted = Arc::clone(&wanted);
             part.version = version;
             part.next_place = last_place + shard;
             part.next_message = self.last_message + shard;

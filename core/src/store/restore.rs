@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -42,12 +41,19 @@ pub struct Restored {
     pub(crate) left_over: Vec<RestoredDelivery>,
     pub(crate) messages: BTreeMap<u64, StoredMessage>,
     pub(crate) retained: Arc<Vec<RestoredRetained>>,
+    /// What any shard has subscribers for: all know it from the beginning, or what is published
+    /// first would miss those of others.
+    pub(crate) wanted: Arc<RestoredFilters>,
     /// The greatest version of a retained message.
     pub(crate) version: u64,
     pub(crate) next_place: u64,
     pub(crate) next_message: u64,
     pub(crate) step: u64,
 }
+
+/// The filters of all sessions as they stand in SUBSCRIBE, each with the shards that have
+/// subscribers for it, and how many.
+pub(crate) type RestoredFilters = BTreeMap<Box<str>, BTreeMap<u8, u32>>;
 
 /// A session with all that belongs to it.
 #[derive(Clone, Debug)]
@@ -159,17 +165,19 @@ impl Restore {
         let (last_place, last_message) = last;
         let left_over = self.sessions.remove("");
         let mut placing = Placing::new(shards, &self.messages, last_message, fixes);
-        let mut groups = BTreeMap::new();
+        let mut wanted = RestoredFilters::new();
         for (client_id, it) in self.sessions {
             let shard = owner(&client_id).min(shards - 1);
-            for name in it.subscriptions.keys().filter(|it| it.starts_with('$')) {
-                groups.entry(String::from(&**name)).or_insert(shard);
-            }
             let Some(mut session) = it.session else {
                 continue; // There are none without.
             };
-            if usize::from(session.shard) != shard {
-                session.shard = u8::try_from(shard).unwrap_or(u8::MAX);
+            let small = u8::try_from(shard).unwrap_or(u8::MAX);
+            for name in it.subscriptions.keys() {
+                let of = wanted.entry(name.clone()).or_default();
+                *of.entry(small).or_default() += 1;
+            }
+            if session.shard != small {
+                session.shard = small;
                 placing.fix(Record::PutSession {
                     client_id: Arc::clone(&client_id),
                     session: session.clone(),
@@ -189,13 +197,14 @@ impl Restore {
         }
         for mut delivery in restored(left_over.unwrap_or_default().deliveries) {
             let group = delivery.delivery.group.as_deref().unwrap_or_default();
-            let shard = groups.get(group).copied().unwrap_or(0);
+            let members = wanted.get(group).and_then(|of| of.keys().next());
+            let shard = members.map_or(0, |shard| usize::from(*shard));
             placing.place(shard, &Arc::from(""), core::slice::from_mut(&mut delivery));
             if let Some(part) = placing.part(shard) {
                 part.left_over.push(delivery);
             }
         }
-        let (records, parts) = placing.finish(&retained, version.unwrap_or(0), last_place);
+        let (records, parts) = placing.finish(&retained, wanted, version.unwrap_or(0), last_place);
         (Batch { number: 0, records }, parts)
     }
 

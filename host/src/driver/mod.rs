@@ -121,9 +121,7 @@ impl<S: Socket> Driver<S> {
     ) -> Result<ConnectionId, TooManyConnections> {
         // The time that it has for its CONNECT counts from now, not from the last turn, which may
         // have been long ago.
-        if now > self.now {
-            self.advance(now);
-        }
+        self.catch_up(now);
         let remote = origin.remote;
         let id = self
             .broker
@@ -174,8 +172,10 @@ impl<S: Socket> Driver<S> {
             .flatten()
     }
 
-    /// The store has that batch for good. What waited for it goes on in the next turn.
-    pub fn batch_committed(&mut self, number: u64) {
+    /// The store has that batch for good, as is known at `now`. What waited for it goes on in the
+    /// next turn.
+    pub fn batch_committed(&mut self, now: Instant, number: u64) {
+        self.catch_up(now);
         self.broker.batch_committed(number);
     }
 
@@ -229,6 +229,13 @@ impl<S: Socket> Driver<S> {
         self.now = now;
         self.broker.advance(now);
         self.events.advance(now);
+    }
+
+    /// Between turns time passes too, and the last turn may have been long ago.
+    fn catch_up(&mut self, now: Instant) {
+        if now > self.now {
+            self.advance(now);
+        }
     }
 
     fn open_mail(&mut self) {

@@ -41,9 +41,7 @@ impl<S: Socket> Driver<S> {
         handover: Handover<T>,
         make: impl FnOnce(ConnectionId, T) -> S,
     ) -> Result<ConnectionId, TooManyConnections> {
-        if now > self.now {
-            self.advance(now);
-        }
+        self.catch_up(now);
         let remote = handover.moved.origin().remote;
         let id = self
             .broker
@@ -70,8 +68,10 @@ impl<S: Socket> Driver<S> {
         messages
     }
 
-    /// Another shard has said this. What comes of it is done in the next turn, which must follow.
-    pub fn peer_received(&mut self, from: u8, messages: Vec<PeerMessage>) {
+    /// Another shard has said this, and it arrives at `now`. What comes of it is done in the next
+    /// turn, which must follow.
+    pub fn peer_received(&mut self, now: Instant, from: u8, messages: Vec<PeerMessage>) {
+        self.catch_up(now);
         self.broker.peer_received(from, messages);
     }
 

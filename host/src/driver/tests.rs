@@ -15,6 +15,7 @@ use wherry_core::{Broker, Config, Credentials, Place};
 
 mod exchange;
 mod shards;
+mod store;
 
 use super::{Driver, READ_BUFFER_SIZE, Socket, Turn};
 use crate::auth::{AllowAll, Answer, Authenticate, Decision, Inquiry, Reply};
@@ -132,6 +133,10 @@ impl World {
     fn in_place(authenticator: Arc<dyn Authenticate>, config: Config, place: Place) -> Self {
         let now = Instant::from_millis(0);
         let broker = Broker::in_place(config, place, now, WallClock::from_unix_millis(0));
+        Self::of(broker, authenticator, now)
+    }
+
+    fn of(broker: Broker, authenticator: Arc<dyn Authenticate>, now: Instant) -> Self {
         let mailbox = Arc::new(Mailbox::new());
         Self {
             driver: Driver::new(broker, authenticator, mailbox.clone()),

@@ -93,6 +93,20 @@ impl World {
 
     /// The same; the new process has that many shards.
     pub fn crash_to(&mut self, count: usize) {
+        self.die();
+        self.restart(count);
+    }
+
+    /// The same; what the shards of the new process say to each other is held from the beginning.
+    pub fn crash_and_hold(&mut self) {
+        self.die();
+        for from in 0..self.shards() {
+            self.hold_all_from(from);
+        }
+        self.restart(self.shards());
+    }
+
+    fn die(&mut self) {
         self.stock.batches.clear();
         self.links.clear();
         for socket in &mut self.sockets {
@@ -101,7 +115,6 @@ impl World {
             socket.id = ConnectionId::default(); // The next process counts from the beginning.
             socket.shard = 0;
         }
-        self.restart(count);
     }
 
     fn restart(&mut self, count: usize) {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use wherry_core::Config;
-use wherry_tests::scenario::{Client, World, numbers, texts};
+use wherry_core::permission::{Access, Effect, Grant, Rule};
+use wherry_tests::scenario::{Admission, Client, World, numbers, texts};
 use wherry_tests::wire::{self, Connect, Properties, Value, Version, Will, id, kind};
 
 const V: Version = Version::V5;
@@ -193,6 +194,56 @@ fn connack_suback_and_unsuback_wait_for_what_they_assert() {
 }
 
 #[test]
+fn connack_waits_for_a_row_that_the_end_of_the_last_connection_has_noted() {
+    let mut world = World::durable(Config::default());
+    let connect = wire::connect(V).client_id("s").clean(false);
+    let expiring = |seconds| {
+        let connect = connect.clone();
+        connect.with(id::SESSION_EXPIRY_INTERVAL, Value::Four(seconds))
+    };
+    let old = world.connect_with(&expiring(10));
+    world.hold_commits();
+    let busy = world.dial(V); // The store is busy with this one.
+    world.send(busy, persistent("busy").bytes());
+    world.hang_up(old);
+    let new = world.dial(V);
+    world.send(new, expiring(100).bytes());
+    assert!(world.commit());
+    world.expect(busy, kind::CONNACK);
+    world.expect_nothing(new);
+    assert!(world.commit());
+    assert!(world.expect(new, kind::CONNACK).connack(V).session_present);
+    // What it was told holds.
+    world.crash();
+    world.commit_all();
+    world.pass(Duration::from_secs(50));
+    world.resume(&expiring(100));
+}
+
+#[test]
+fn who_hears_that_there_is_no_session_hears_it_once_the_old_one_cannot_come_back() {
+    // [MQTT-3.2.2-3]: the old session was ended by a connection that never heard of it.
+    let mut world = World::durable(Config::default());
+    let old = world.connect_with(&persistent("s"));
+    world.hang_up(old);
+    world.hold_commits();
+    let connect = wire::connect(V).client_id("s");
+    let first = world.dial(V);
+    world.send(first, connect.bytes());
+    world.expect_nothing(first);
+    world.hang_up(first);
+    let second = world.dial(V);
+    world.send(second, connect.clean(false).bytes());
+    world.expect_nothing(second);
+    while world.commit() {}
+    let connack = world.expect(second, kind::CONNACK).connack(V);
+    assert!(!connack.session_present);
+    world.crash();
+    world.commit_all();
+    world.connect_with(&persistent("s"));
+}
+
+#[test]
 fn a_clean_start_is_told_once_the_old_session_cannot_come_back() {
     let mut world = World::durable(Config::default());
     let old = world.connect_with(&persistent("s"));
@@ -290,6 +341,51 @@ fn a_will_of_a_client_that_was_connected_at_a_crash_is_published_after_it() {
     world.pass(Duration::from_secs(20));
     assert_eq!(world.rows.counts()[0], 2, "w and b");
     assert!(!world.rows.has_strays());
+}
+
+#[test]
+fn who_may_not_publish_its_will_is_owed_messages_after_a_crash_all_the_same() {
+    let mut world = World::durable(Config::default());
+    let rule = Rule {
+        effect: Effect::Deny,
+        access: Access::Publish,
+        filter: "will/#".into(),
+    };
+    world.admission = Admission::Everyone(Grant::from_rules(vec![rule], Effect::Allow));
+    let watcher = world.connect_with(&persistent("w"));
+    world.subscribe(watcher, "will/+", 1);
+    let connect = persistent("s").will(will("s", 0));
+    let subscriber = world.connect_with(&connect);
+    world.subscribe(subscriber, "t", 1);
+    world.crash();
+    let publisher = world.connect(V, "p");
+    assert_eq!(world.publish_acked(publisher, "t", "x"), 0);
+    let subscriber = world.resume(&connect);
+    assert_eq!(world.drain_texts(subscriber), ["x"]);
+    let watcher = world.resume(&persistent("w"));
+    world.expect_nothing(watcher);
+}
+
+#[test]
+fn what_was_sent_before_a_crash_comes_with_dup_after_the_next_one_too() {
+    // [MQTT-3.3.1-1]
+    let (mut world, _, publisher) = world(1);
+    world.commit_all();
+    // Its will is due at the restart, so that its row is written anew.
+    let connect = persistent("s").will(will("s", 0));
+    let subscriber = world.resume(&connect);
+    world.publish_at(publisher, 1, 1, "t", "x");
+    assert!(!world.expect_message(subscriber).dup);
+    world.pass(Duration::from_secs(1));
+    world.crash();
+    world.pass(Duration::from_secs(1));
+    let publisher = world.connect(V, "p");
+    assert_eq!(world.publish_acked(publisher, "t", "y"), 0);
+    world.crash();
+    let subscriber = world.resume(&connect);
+    let again = world.drain(subscriber);
+    assert_eq!(texts(&again), ["x", "y"]);
+    assert_eq!([again[0].dup, again[1].dup], [true, false]);
 }
 
 #[test]

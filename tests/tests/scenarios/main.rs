@@ -30,6 +30,7 @@ mod shards_acknowledgement;
 mod shards_any_order;
 mod shards_barrier;
 mod shards_down;
+mod shards_durable;
 mod shards_limit;
 mod shards_move;
 mod shards_retained;

@@ -156,6 +156,27 @@ fn a_refused_message_of_qos_2_leaves_its_identifier_free() {
 }
 
 #[test]
+fn a_message_that_is_refused_here_and_taken_elsewhere_is_not_taken_twice() {
+    // [MQTT-4.3.3-10]: PUBREC had no error, although nobody here has taken it.
+    let config = Config {
+        max_queued_messages: 1,
+        ..Config::default()
+    };
+    let (mut world, publisher, subscriber) = two(&config);
+    let full = world.connect_with(&world.lasting_at(0, Version::V5, "full"));
+    world.subscribe(full, "+", 2);
+    world.hang_up(full);
+    assert_eq!(world.publish_acked(publisher, "other", "x"), 0);
+    world.publish_at(publisher, 2, 7, "t", "x");
+    assert_eq!(world.expect_reason(publisher, kind::PUBREC, 7), 0);
+    let again = wire::publish(Version::V5, "t", "x").qos(2, 7).dup();
+    world.send(publisher, again.bytes());
+    assert_eq!(world.expect_reason(publisher, kind::PUBREC, 7), 0);
+    assert_eq!(world.drain_texts(subscriber), ["x"]);
+    assert_eq!(world.shard(0).counters().publish_repeated, 1);
+}
+
+#[test]
 fn who_repeats_a_message_that_is_refused_meanwhile_hears_the_same() {
     let (mut world, _, _) = absent(&Config::default());
     let connect = world.lasting_at(0, Version::V5, "lasting");

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use super::super::owing::Owing;
 use super::{Journal, ROW_BYTES};
 use crate::peer::Forwarded;
+use crate::session::Session;
 use crate::time::Instant;
 
 #[derive(Debug, Default)]
@@ -36,9 +37,10 @@ impl Journal {
             number = self.debts.last;
             self.debts.is_in_open = true;
             self.debts.unpaid.insert(number, to.len());
-            let message = to.first().map_or(0, |(_, it)| it.message.len());
-            self.note(message + ROW_BYTES, now);
         }
+        // What only waits counts as well: the store has to catch up before more is read.
+        let message = to.first().map_or(0, |(_, it)| it.message.len());
+        self.note(message + ROW_BYTES, now);
         let batch = self.await_open();
         self.debts.owing.push_back(Owing {
             batch,
@@ -46,6 +48,16 @@ impl Journal {
             ticket,
             to,
         });
+    }
+
+    /// Whether what a session publishes now has to wait behind something that goes to peers once it
+    /// is committed; that it is owed itself is noted for what comes next.
+    pub(in crate::broker) fn waits_behind(&self, session: &mut Session, is_owed: bool) -> bool {
+        let is_late = !self.is_committed(session.rows.owes);
+        if is_owed || is_late {
+            session.rows.owes = self.open;
+        }
+        is_late
     }
 
     /// What is owed in a batch.

@@ -24,6 +24,13 @@ impl Shards {
         (b'a'..=b'z').find(owns).unwrap()
     }
 
+    /// Carries what one shard has to say to the other.
+    fn carry(&mut self, from: u8, to: u8) {
+        let messages = self.0[usize::from(from)].driver.take_routed(to);
+        let to = &mut self.0[usize::from(to)];
+        to.driver.peer_received(to.now, from, messages);
+    }
+
     /// Carries everything until there is nothing more. Returns how many connections were moved.
     fn run(&mut self) -> usize {
         let mut moved = 0;
@@ -42,7 +49,7 @@ impl Shards {
                     let messages = self.0[at].driver.take_routed(peer);
                     let from = u8::try_from(at).unwrap();
                     let to = &mut self.0[usize::from(peer)];
-                    to.driver.peer_received(from, messages);
+                    to.driver.peer_received(now, from, messages);
                     idle = false;
                 }
             }
@@ -111,6 +118,29 @@ fn messages_go_from_driver_to_driver() {
     shards.run();
     assert_eq!(from.got(), [0x40, 2, 0, 7]);
     assert_eq!(to.got(), [0x30, 4, 0, 1, b't', b'x']);
+}
+
+#[test]
+fn what_a_peer_says_long_after_the_last_turn_is_heard_at_the_time_it_arrives() {
+    let mut shards = Shards::new();
+    let name = shards.name(1);
+    let (id, wire) = shards.0[1].client(name);
+    shards.run();
+    // The other shard has to know of the subscription; until then nobody is read, or thrown out.
+    shards.0[1].receive(id, &wire, &[0x82, 6, 0, 1, 0, 1, b't', 0]);
+    assert!(wire.got().is_empty());
+    shards.carry(1, 0);
+    shards.0[0].turn_until_quiet();
+    shards.0[1].now = Instant::from_millis(5000);
+    shards.carry(0, 1);
+    shards.0[1].turn_until_quiet();
+    assert_eq!(wire.got(), [0x90, 3, 0, 1, 0]);
+    // [MQTT-3.1.2-22] The keep-alive of 60 s counts from then.
+    for (millis, is_there) in [(94_999, true), (95_000, false)] {
+        shards.0[1].now = Instant::from_millis(millis);
+        shards.0[1].turn_until_quiet();
+        assert_eq!(!wire.0.borrow().is_shut, is_there, "after {millis} ms");
+    }
 }
 
 #[test]
