@@ -67,6 +67,7 @@ impl World {
         }
         let it = &mut self.clients[client];
         it.is_in = true;
+        it.has_thrown_away = false;
         let version = it.persona.version;
         if !connack.session_present && (version != Version::V3_1 || !it.lasting) {
             // What was sent on this connection already belongs to the new session.

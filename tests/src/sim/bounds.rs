@@ -1,6 +1,8 @@
 //! Nothing grows beyond its bound, at any time.
 
-use wherry_core::{Broker, Config};
+use wherry_core::Config;
+
+use super::process::Shard;
 
 /// No packet of a world is larger.
 const LARGEST_PACKET: usize = 71_000;
@@ -49,7 +51,8 @@ impl Bounds {
     }
 
     /// Says what is too much, if something is.
-    pub(crate) fn check(&self, broker: &Broker) -> Result<(), String> {
+    pub(crate) fn check(&self, shard: &Shard, shards: usize) -> Result<(), String> {
+        let broker = shard.driver.broker();
         let (sessions, connections) = (broker.sessions(), broker.connections());
         let each = self.outbox.saturating_add(ENOUGH + LARGEST_PACKET);
         let bounds = [
@@ -58,7 +61,8 @@ impl Bounds {
             (
                 "queued messages",
                 broker.queued_messages(),
-                sessions.saturating_mul(self.queued_messages),
+                (sessions.saturating_mul(self.queued_messages))
+                    .saturating_add(shard.queued_at_start),
             ),
             (
                 "queued bytes",
@@ -74,12 +78,13 @@ impl Bounds {
             (
                 "retained messages",
                 broker.retained_messages(),
-                self.retained,
+                // What other shards take at the same moment comes on top.
+                self.retained.saturating_mul(shards),
             ),
             (
                 "retained bytes",
                 broker.retained_bytes(),
-                self.retained_bytes,
+                self.retained_bytes.saturating_mul(shards),
             ),
         ];
         match bounds.iter().find(|(_, count, bound)| count > bound) {

@@ -30,6 +30,8 @@ pub(crate) struct Persona {
     pub(crate) right: Right,
     /// The group that it may join.
     pub(crate) group: usize,
+    /// Whether it uses the lowest identifier that is free.
+    pub(crate) low_ids: bool,
 }
 
 /// A message that a client is publishing.
@@ -79,6 +81,8 @@ pub(crate) struct Client {
     pub(crate) is_in: bool,
     /// Whether its last CONNECT asked for a session that lasts.
     pub(crate) lasting: bool,
+    /// It has thrown away what it knew of its session, and the broker has perhaps not.
+    pub(crate) has_thrown_away: bool,
     /// How many steps it has taken.
     pub(crate) steps: usize,
     pub(crate) dialled: u64,
@@ -119,6 +123,7 @@ impl Client {
             line: None,
             is_in: false,
             lasting: false,
+            has_thrown_away: false,
             steps: 0,
             dialled: 0,
             out: Vec::new(),
@@ -136,10 +141,14 @@ impl Client {
     pub(crate) fn begin_anew(&mut self) {
         self.out.clear();
         self.inbox.clear();
+        self.has_thrown_away = true;
     }
 
     /// An identifier that none of its messages has.
     pub(crate) fn free_id(&mut self) -> u16 {
+        if self.persona.low_ids {
+            self.next_id = 0;
+        }
         loop {
             self.next_id = self.next_id % 200 + 1;
             let id = self.next_id;
@@ -207,6 +216,7 @@ impl Persona {
                 _ => Right::ALL,
             },
             group: random.below(super::universe::GROUPS.len()),
+            low_ids: features.low_ids,
         }
     }
 }

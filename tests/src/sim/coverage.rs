@@ -95,6 +95,18 @@ counts! {
     early_answers: 20,
     /// Messages that came again although they were answered.
     crossed: 1,
+    /// Connections that went to the shard of their client.
+    moves: 500,
+    /// Batches.
+    commits: 1000,
+    /// Crashes while a batch was on its way to the store.
+    crashes_with_a_batch: 10,
+    /// Times that the store failed.
+    outages: 20,
+    /// Messages of QoS 1 that came again after a crash.
+    restored: 50,
+    /// Starts with another number of shards.
+    reshards: 10,
 }
 
 /// What the broker must have counted in a thousand worlds.

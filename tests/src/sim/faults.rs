@@ -6,7 +6,7 @@ use super::packets::Sent;
 use super::plan::{Fault, Plan};
 use super::schedule::Millis;
 use super::universe::{HOSTILE_TOPIC, Right};
-use super::world::World;
+use super::world::{Event, World};
 use crate::random::Random;
 use crate::sim::client::seed_of;
 use crate::wire::{self, Properties, Value, Version, id, kind};
@@ -31,6 +31,7 @@ impl World {
             Fault::Reconfigure => self.reconfigure(),
             Fault::Restart => self.restart(),
             Fault::Crash => self.crash(),
+            Fault::StoreDown => self.store_down(),
         }
     }
 
@@ -42,7 +43,7 @@ impl World {
         let line = inside[self.random.below(inside.len())];
         self.trace.line(|| format!("line {line}: kicked"));
         let id = self.lines[line].id;
-        self.shard.driver.broker_mut().kick(id);
+        self.driver_of(line).broker_mut().kick(id);
         self.oracle.kicked(line);
         self.turn();
     }
@@ -52,7 +53,9 @@ impl World {
         // Who waits at the door, and for how long, was decided under the old ones.
         config.authenticate_timeout = self.plan.config.authenticate_timeout;
         self.plan.config = config.clone();
-        self.shard.driver.broker_mut().configure(config.clone());
+        for shard in &mut self.process.shards {
+            shard.driver.broker_mut().configure(config.clone());
+        }
         self.oracle.configured(&config);
         self.bounds.change(&config);
         self.oracle.coverage.reconfigured += 1;
@@ -61,34 +64,99 @@ impl World {
 
     fn restart(&mut self) {
         self.oracle.coverage.stops += 1;
-        self.shard.driver.shut_down();
+        for shard in &mut self.process.shards {
+            shard.driver.shut_down();
+        }
         self.oracle.stopping();
         self.is_stopping = true;
         self.turn();
         // Clients go on meanwhile; nobody comes in.
         let end = self.now + GOODBYE;
-        while !self.shard.driver.is_empty() && self.failure().is_none() && self.go_on(end) {}
-        self.is_stopping = false;
-        self.shard.driver.abort_all();
+        let is_over = |by: &Self| by.process.shards.iter().all(|it| it.driver.is_empty());
+        while !is_over(self) && self.failure().is_none() && self.go_on(end) {}
+        for shard in &mut self.process.shards {
+            shard.driver.abort_all();
+        }
         self.observe();
+        if self.rows.is_some() && self.random.below(4) > 0 {
+            self.store_the_rest();
+        }
+        self.is_stopping = false;
         self.begin_again();
+    }
+
+    /// Whoever stops in peace leaves nothing behind.
+    fn store_the_rest(&mut self) {
+        self.is_store_down = false;
+        let end = self.now + GOODBYE;
+        let is_over = |by: &Self| by.process.is_at_rest();
+        self.turn();
+        while !is_over(self) && self.failure().is_none() && self.go_on(end) {}
+        if !is_over(self) && self.failure().is_none() {
+            let what = self.process.unrest();
+            self.oracle.fail("nothing comes to rest", what);
+        }
     }
 
     fn crash(&mut self) {
         self.oracle.coverage.crashes += 1;
+        if let Some(rows) = &mut self.rows {
+            for shard in 0..self.process.shards.len() {
+                // It may be written although nobody has heard of it.
+                if self.process.shards[shard].batch.is_some() {
+                    self.oracle.coverage.crashes_with_a_batch += 1;
+                    if self.random.below(2) == 0 {
+                        self.process.write(shard, rows);
+                    }
+                }
+            }
+        }
         self.begin_again();
     }
 
-    /// All that the broker knew is gone, and so are its sockets.
+    fn store_down(&mut self) {
+        self.is_store_down = true;
+        self.oracle.coverage.outages += 1;
+        let time = *self.random.one_of(&[50, 500, 5000, 20_000]);
+        self.at(self.now + time, Event::StoreRecovers);
+    }
+
+    /// All that the broker knew and did not store is gone, and so are its sockets.
     fn begin_again(&mut self) {
         if self.failure().is_some() {
             return;
         }
-        self.oracle.forgotten();
-        self.start_again();
-        // The sockets went with their driver.
+        self.count_broker();
+        let safe = self.process.safe();
+        let features = &self.plan.features;
+        let mut random = Random::new(seed_of(self.plan.seed, [5, self.now, 0]));
+        let shards = match features.shards && features.reshard {
+            true => 1 + random.below(4),
+            false => self.process.shards.len(),
+        };
+        let downtime = match features.downtime {
+            true => *random.one_of(&[1, 100, 3000, 40_000]),
+            false => 0,
+        };
+        self.oracle.coverage.reshards += u64::from(shards != self.process.shards.len());
+        // The sockets go with their driver.
+        self.process.shards.clear();
+        self.now += downtime;
+        match self.rows.is_some() {
+            true => self.oracle.crashed(safe, self.now),
+            false => self.oracle.forgotten(),
+        }
+        if let Some(rows) = self.rows.clone() {
+            self.trace.line(|| {
+                let mut all = String::from("the store holds");
+                rows.for_each(|row| all += &format!("\n  {row:?}"));
+                all
+            });
+        }
+        self.start_again(shards);
         self.observe();
-        self.trace.line(|| "the broker begins anew".into());
+        self.trace
+            .line(|| format!("the broker begins anew, with {shards} shards"));
         self.turn();
     }
 

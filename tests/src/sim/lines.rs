@@ -19,6 +19,8 @@ use crate::wire::Version;
 pub(crate) struct Line {
     pub(crate) client: usize,
     pub(crate) version: Version,
+    /// The shard that it is at, and its handle there.
+    pub(crate) shard: usize,
     pub(crate) id: ConnectionId,
     pub(crate) verdict: Verdict,
     pub(crate) random: Random,
@@ -76,10 +78,12 @@ impl World {
         };
         let net = self.net.clone();
         let now = Instant::from_millis(self.now);
-        let id = self
-            .shard
-            .driver
-            .open(now, origin, |_| SimSocket { net, conn: line });
+        let shard = match self.process.shards.len() {
+            1 => 0,
+            count => random.below(count),
+        };
+        let driver = &mut self.process.shards[shard].driver;
+        let id = driver.open(now, origin, |_| SimSocket { net, conn: line });
         self.door.decide(line, verdict);
         let is_hostile = self.clients[client].is_hostile;
         self.oracle.opened(client, version, is_hostile);
@@ -90,6 +94,7 @@ impl World {
         self.lines.push(Line {
             client,
             version,
+            shard,
             id: id.unwrap_or_default(),
             verdict,
             random,
@@ -168,7 +173,8 @@ impl World {
 
     /// The broker is told that a connection is ready.
     pub(crate) fn report(&mut self, line: usize) {
-        self.shard.mailbox.push(Mail::Ready(self.lines[line].id));
+        let Line { shard, id, .. } = self.lines[line];
+        self.process.shards[shard].mailbox.push(Mail::Ready(id));
         self.more = true;
     }
 

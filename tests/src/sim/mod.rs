@@ -11,6 +11,7 @@
 //! | knobs and features | `plan` |
 //! | time and what happens next | `schedule`, `world` |
 //! | bytes | `net`, `lines` |
+//! | shards, the links between them, the store | `process` |
 //! | clients | `client`, `steps`, `answers`; hostile ones in `faults` |
 //! | who is let in | `door` |
 //! | what happens to the broker | `faults` |
@@ -31,6 +32,7 @@ mod net;
 mod oracle;
 mod packets;
 mod plan;
+mod process;
 mod runs;
 mod schedule;
 mod settle;

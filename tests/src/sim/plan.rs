@@ -121,7 +121,7 @@ features! {
     /// The broker stops and begins again.
     restarts: 15,
     /// The broker dies and begins again.
-    crashes: 15,
+    crashes: 25,
     /// Sockets are reported as ready for no reason.
     false_alarms: 50,
     /// System calls are interrupted.
@@ -134,6 +134,18 @@ features! {
     few_retained: 10,
     /// The broker publishes under `$SYS`.
     sys: 20,
+    /// There are several shards.
+    shards: 50,
+    /// After a stop or a crash there may be another number of them.
+    reshard: 50,
+    /// There is a store.
+    store: 50,
+    /// The store fails now and then.
+    store_failures: 25,
+    /// The process is gone for a while before it begins again.
+    downtime: 40,
+    /// Clients use the lowest identifier that is free.
+    low_ids: 40,
 }
 
 /// How long things take, in milliseconds.
@@ -147,6 +159,10 @@ pub(crate) struct Delays {
     pub(crate) answer: Millis,
     /// Until credentials are checked, at most.
     pub(crate) door: Millis,
+    /// From shard to shard, at most.
+    pub(crate) link: Millis,
+    /// Until a batch is committed, at most.
+    pub(crate) store: Millis,
 }
 
 /// Something that happens to the broker.
@@ -160,12 +176,16 @@ pub(crate) enum Fault {
     Restart,
     /// The broker dies, and begins anew.
     Crash,
+    /// The store takes nothing for a while.
+    StoreDown,
 }
 
 /// A kind of world.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
+    /// How many shards there are at first.
+    pub(crate) shards: usize,
     pub(crate) clients: usize,
     pub(crate) hostile: usize,
     /// Steps of each client.
@@ -193,6 +213,13 @@ impl Plan {
         if !(features.qos0 || features.qos1 || features.qos2) {
             features.qos0 = true;
         }
+        // A message of QoS 1 has another identifier after a crash: who answers under the old one
+        // would answer another message.
+        let ends = features.crashes || features.restarts;
+        features.early_answers &= !(features.store && ends);
+        // What was sent on a connection that is let in late comes after what was sent on another:
+        // an identifier is not free then although its message is over.
+        features.low_ids &= !features.slow_doors && !features.hasty;
         let (clients, steps) = match random.below(200) {
             0 => (100 + random.below(200), 10),
             1..8 => (10 + random.below(30), 10 + random.below(20)),
@@ -203,6 +230,8 @@ impl Plan {
             network: *random.one_of(&[0, 0, 1, 20, 300]),
             answer: *random.one_of(&[0, 1, 20, 2000]),
             door: *random.one_of(&[1, 100, 5000]),
+            link: *random.one_of(&[0, 0, 1, 20, 300]),
+            store: *random.one_of(&[0, 1, 20, 20, 300, 3000]),
         };
         let pieces = *random.one_of(&[Pieces::Whole, Pieces::Tiny, Pieces::Mixed, Pieces::Mixed]);
         let socket_buffer = match features.large {
@@ -217,8 +246,10 @@ impl Plan {
             true => 1 + of_faults.below(3),
             false => 0,
         };
+        let shards = Self::some_shards(&features, &mut of_faults);
         let mut plan = Self {
             seed,
+            shards,
             clients,
             hostile,
             steps,
@@ -242,6 +273,11 @@ impl Plan {
             (features.reconfigure, Fault::Reconfigure, 4),
             (features.restarts, Fault::Restart, 2),
             (features.crashes, Fault::Crash, 3),
+            (
+                features.store && features.store_failures,
+                Fault::StoreDown,
+                3,
+            ),
         ];
         for (on, fault, most) in kinds {
             let count = 1 + random.below(most);
@@ -253,6 +289,14 @@ impl Plan {
             }
         }
         self.faults.sort_by_key(|(at, _)| *at);
+    }
+
+    /// How many shards there may be.
+    pub(crate) fn some_shards(features: &Features, random: &mut Random) -> usize {
+        match features.shards {
+            true => 2 + random.below(3),
+            false => 1,
+        }
     }
 
     /// Bounds and time-outs that suit the features.

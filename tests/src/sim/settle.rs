@@ -1,5 +1,7 @@
 //! The end of a world: the faults are over, and everything that is owed arrives.
 
+use wherry_core::Broker;
+
 use super::door::Verdict;
 use super::net::{End, Pieces};
 use super::packets::{Asked, Content, Hello, Sent};
@@ -31,19 +33,26 @@ impl World {
         if self.failure().is_none() {
             self.go_home();
         }
-        let counters = self.shard.driver.broker().counters().clone();
-        for (name, count) in counters.iter() {
-            *self.oracle.coverage.broker.entry(name).or_default() += count;
-        }
+        self.count_broker();
         let net = self.net.borrow();
         self.oracle.coverage.short_writes += net.short_writes;
         self.oracle.coverage.refused_writes += net.refused_writes;
+    }
+
+    /// Adds up what the broker has counted.
+    pub(crate) fn count_broker(&mut self) {
+        for shard in &self.process.shards {
+            for (name, count) in shard.driver.broker().counters().iter() {
+                *self.oracle.coverage.broker.entry(name).or_default() += count;
+            }
+        }
     }
 
     /// Clients come back, read, and answer; nothing may be pending then.
     fn calm_down(&mut self) {
         self.trace.line(|| "the faults are over".into());
         self.is_calm = true;
+        self.is_store_down = false;
         {
             let net = &mut *self.net.borrow_mut();
             net.interrupts = false;
@@ -61,7 +70,9 @@ impl World {
             if self.skip.has_client(client) || self.failure().is_some() {
                 continue;
             }
-            if self.clients[client].is_in && random.below(2) == 0 {
+            // Who has got no answer and is not told why has to come back.
+            let is_stuck = self.plan.features.store_failures;
+            if self.clients[client].is_in && random.below(2) == 0 && !is_stuck {
                 self.answer_all(client);
                 self.publish_on(client);
             } else {
@@ -81,6 +92,7 @@ impl World {
             self.run(self.now + BUDGET);
         }
         let it = &self.clients[client];
+        let clean = clean || it.has_thrown_away || self.oracle.is_unsure(client);
         let persona = &it.persona;
         let expiry = match (persona.version, clean) {
             (_, true) => 0,
@@ -105,6 +117,10 @@ impl World {
     }
 
     fn nothing_is_pending(&mut self) {
+        // Nothing is on its way any more; whoever watches finds that out in some turns.
+        for _ in 0..3 {
+            self.turn();
+        }
         let pending = self.oracle.pending();
         if !pending.is_empty() && self.failure().is_none() {
             let what = format!("{BUDGET} ms after the faults:\n  {}", pending.join("\n  "));
@@ -121,7 +137,24 @@ impl World {
 
     /// Somebody new subscribes to everything: what is retained is what should be.
     fn look_at_retained(&mut self) {
-        let client = self.newcomer("newcomer");
+        for shard in 0..self.process.shards.len() {
+            if self.failure().is_none() {
+                self.look_at_retained_in(shard);
+            }
+        }
+        let said: Vec<usize> = (0..self.plan.clients).collect();
+        for other in said {
+            if let Some(line) = self.clients[other].line {
+                self.schedule_wake(line);
+            }
+        }
+    }
+
+    fn look_at_retained_in(&mut self, shard: usize) {
+        let broker = self.process.shards[0].driver.broker();
+        let mut names = (0..).map(|number| format!("newcomer{number}"));
+        let name = names.find(|name| usize::from(broker.shard_of(name)) == shard);
+        let client = self.newcomer(&name.unwrap_or_default());
         let filters = ["#", "$d/#"].map(|name| Asked {
             name,
             qos: 2,
@@ -139,12 +172,6 @@ impl World {
         );
         self.run(self.now + BUDGET);
         self.nothing_is_pending();
-        let said: Vec<usize> = (0..self.plan.clients).collect();
-        for other in said {
-            if let Some(line) = self.clients[other].line {
-                self.schedule_wake(line);
-            }
-        }
     }
 
     fn schedule_wake(&mut self, line: usize) {
@@ -229,39 +256,28 @@ impl World {
     }
 
     fn nothing_is_left(&mut self) {
-        let broker = self.shard.driver.broker();
-        // Hostile clients may have sessions under names of their own.
-        let hostile = self.plan.hostile > 0;
-        let gauges = [
-            ("connections", broker.connections()),
-            ("bytes in outboxes", broker.waiting_bytes()),
-            ("unparsed bytes", broker.unparsed_bytes()),
-            ("sessions", if hostile { 0 } else { broker.sessions() }),
-            (
-                "subscriptions",
-                if hostile { 0 } else { broker.subscriptions() },
-            ),
-            (
-                "queued messages",
-                if hostile { 0 } else { broker.queued_messages() },
-            ),
-            (
-                "queued bytes",
-                if hostile { 0 } else { broker.queued_bytes() },
-            ),
-            (
-                "retained messages",
-                if hostile {
-                    0
-                } else {
-                    broker.retained_messages()
-                },
-            ),
-            (
-                "retained bytes",
-                if hostile { 0 } else { broker.retained_bytes() },
-            ),
+        let all = &self.process;
+        let mut gauges = vec![
+            ("connections", all.sum(Broker::connections)),
+            ("bytes in outboxes", all.sum(Broker::waiting_bytes)),
+            ("unparsed bytes", all.sum(Broker::unparsed_bytes)),
         ];
+        // Hostile clients may have sessions under names of their own.
+        if self.plan.hostile == 0 {
+            gauges.extend([
+                ("sessions", all.sum(Broker::sessions)),
+                ("subscriptions", all.sum(Broker::subscriptions)),
+                ("queued messages", all.sum(Broker::queued_messages)),
+                ("queued bytes", all.sum(Broker::queued_bytes)),
+                ("retained messages", all.sum(Broker::retained_messages)),
+                ("retained bytes", all.sum(Broker::retained_bytes)),
+                ("tombstones", all.sum(Broker::retained_tombstones)),
+                ("uncommitted bytes", all.sum(Broker::uncommitted_bytes)),
+            ]);
+            if let Some(rows) = &self.rows {
+                gauges.push(("rows", rows.counts().into_iter().sum()));
+            }
+        }
         let left: Vec<String> = gauges
             .iter()
             .filter(|(_, count)| *count > 0)

@@ -87,7 +87,9 @@ impl World {
         let it = &self.clients[client];
         let persona = it.persona.clone();
         let is_v5 = persona.version.is_v5();
-        let clean = random.below(8) < persona.clean;
+        // [MQTT-3.2.2-4] A session that only the broker knows of is of no use.
+        let begins = it.has_thrown_away || self.oracle.is_unsure(client);
+        let clean = random.below(8) < persona.clean || begins;
         let expiry = match (is_v5, clean) {
             (true, _) => *random.one_of(persona.expiries),
             (false, true) => 0,
@@ -391,7 +393,9 @@ impl World {
         let was_lasting = self.oracle.asked_expiry(line) != Some(0);
         // Where it may not be listened to at once, nobody knows whether it is heard before a new
         // connection takes the session over.
-        let is_clear = !self.plan.features.small_outboxes && self.plan.clients < 50;
+        let is_clear = !self.plan.features.small_outboxes
+            && !self.plan.features.shards
+            && self.plan.clients < 50;
         let expiry = match is_v5 && was_lasting && is_clear && self.clients[client].is_in {
             true if random.below(4) == 0 => Some(*random.one_of(&[0, 1, 5])),
             _ => None,

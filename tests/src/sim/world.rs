@@ -4,10 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use wherry_core::Broker;
-use wherry_core::time::{Instant, WallClock};
+use wherry_core::connection::ConnectionId;
 use wherry_host::driver::Driver;
-use wherry_host::mailbox::{Mail, Mailbox};
 
 use super::client::Client;
 use super::door::{Door, Verdict};
@@ -16,17 +14,19 @@ use super::net::{Deed, Net, SimSocket};
 use super::oracle::{Failure, Oracle, Seen, Status};
 use super::packets::{self, Said};
 use super::plan::{Fault, Plan};
+use super::process::Process;
 use super::schedule::{Millis, Schedule};
 use super::skip::Skip;
 use super::trace::Trace;
 use crate::random::Random;
+use crate::rows::Rows;
 use crate::wire::{Publish, Value, first_packet, id};
 
 /// So many turns without a byte, while no time passes, are not work but a loop.
 const MOST_IDLE_TURNS: u32 = 2000;
 
-/// The time of day when worlds begin.
-const EPOCH: u64 = 1_700_000_000_000;
+/// A store that has failed tries again after this.
+const RETRY: Millis = 100;
 
 /// Something that is to happen.
 #[derive(Debug)]
@@ -51,12 +51,14 @@ pub(crate) enum Event {
     Close(usize),
     /// Something happens to the broker.
     Fault(Fault),
-}
-
-/// One shard: the broker, its driver, and how it is reached.
-pub(crate) struct Shard {
-    pub(crate) driver: Driver<SimSocket>,
-    pub(crate) mailbox: Arc<Mailbox<Mail>>,
+    /// In this process, something arrives that a shard has sent to another.
+    Link(u64, u8, u8),
+    /// In this process, a connection arrives at a shard.
+    Adopt(u64, u8),
+    /// In this process, the store has tried to write the batch of a shard.
+    Commit(u64, usize),
+    /// The store takes everything again.
+    StoreRecovers,
 }
 
 /// A world.
@@ -68,7 +70,11 @@ pub(crate) struct World {
     /// How many of the things to happen are more than a sign of life.
     pub(crate) busy: usize,
     pub(crate) net: Rc<RefCell<Net>>,
-    pub(crate) shard: Shard,
+    pub(crate) process: Process,
+    /// What is stored, if anything is.
+    pub(crate) rows: Option<Rows>,
+    /// The store does not take anything.
+    pub(crate) is_store_down: bool,
     pub(crate) door: Arc<Door>,
     pub(crate) lines: Vec<Line>,
     pub(crate) clients: Vec<Client>,
@@ -95,8 +101,9 @@ impl World {
         let door = Arc::new(Door::default());
         let interrupts = plan.features.interrupts;
         let net = Net::new(plan.pieces, interrupts, Arc::clone(&door.deeds));
-        let oracle = Oracle::new(&plan.config, plan.hostile > 0);
-        let shard = shard(&plan, 0, 0, &door);
+        let oracle = Oracle::new(&plan);
+        let mut rows = plan.features.store.then(Rows::default);
+        let process = Process::start(&plan, 0, plan.shards, 0, &door, rows.as_mut());
         let random = Random::new(plan.seed ^ 0x5eed);
         let bounds = super::bounds::Bounds::new(&plan.config);
         let mut world = Self {
@@ -106,7 +113,9 @@ impl World {
             schedule: Schedule::new(),
             busy: 0,
             net,
-            shard,
+            process,
+            rows,
+            is_store_down: false,
             door,
             lines: Vec::new(),
             clients: Vec::new(),
@@ -152,7 +161,9 @@ impl World {
 
     /// Goes on until nothing but signs of life is left, `end` is reached, or a promise is broken.
     pub(crate) fn run(&mut self, end: Millis) {
-        while self.failure().is_none() && (self.more || self.busy > 0) && self.go_on(end) {}
+        // A batch that lingers is not on its way yet.
+        let goes_on = |by: &Self| by.more || by.busy > 0 || !by.process.is_at_rest();
+        while self.failure().is_none() && goes_on(self) && self.go_on(end) {}
     }
 
     /// Lets time pass, whatever happens or not.
@@ -177,7 +188,7 @@ impl World {
     /// Goes on to the next moment at which something happens; false if that is after `end`.
     fn next(&mut self, end: Millis) -> bool {
         let event = self.schedule.next_time();
-        let deadline = self.deadline();
+        let deadline = self.process.deadline();
         let time = match (event, deadline) {
             (Some(event), Some(deadline)) => event.min(deadline),
             (Some(time), None) | (None, Some(time)) => time,
@@ -224,13 +235,21 @@ impl World {
             Event::Decide(line) => self.decide(line),
             Event::Close(line) => self.close(line),
             Event::Fault(fault) => self.fault(fault),
+            Event::StoreRecovers => self.is_store_down = false,
+            Event::Link(start, ..) | Event::Adopt(start, _) | Event::Commit(start, _)
+                if start != self.starts => {}
+            Event::Link(_, from, to) => {
+                let trace = &mut self.trace;
+                self.process.arrive(from, to, self.now, |messages| {
+                    trace.line(|| {
+                        let words = format!("{messages:?}");
+                        format!("shard {from} to {to}: {words:.300}")
+                    });
+                });
+            }
+            Event::Adopt(_, to) => self.adopt(to),
+            Event::Commit(_, shard) => self.commit(shard),
         }
-    }
-
-    fn deadline(&self) -> Option<Millis> {
-        let broker = self.shard.driver.broker();
-        // The driver's own is told by turns; it has none without peers that are refused.
-        broker.next_deadline().map(Instant::as_millis)
     }
 
     /// Credentials have been checked.
@@ -251,17 +270,80 @@ impl World {
             return self.oracle.fail("turns without end", what);
         }
         self.trace.time(self.now);
-        let turn = self.shard.driver.turn(Instant::from_millis(self.now));
-        self.more = turn.more;
+        self.more = self.process.turn(self.now, &mut self.random);
         self.oracle.coverage.turns += 1;
+        self.carry();
         self.observe();
         if self.oracle.failure().is_none() {
-            let broker = self.shard.driver.broker();
-            if let Err(what) = self.bounds.check(broker) {
-                self.oracle.fail("bound exceeded", what);
+            // Before a restart there may have been as many as there ever are.
+            let shards = match self.plan.features.shards {
+                true => 4,
+                false => 1,
+            };
+            for shard in &self.process.shards {
+                if let Err(what) = self.bounds.check(shard, shards) {
+                    self.oracle.fail("bound exceeded", what);
+                }
             }
         }
         self.deliver();
+    }
+
+    /// What shards have for each other and for the store goes on its way.
+    fn carry(&mut self) {
+        let (now, start, delays) = (self.now, self.starts, self.plan.delays);
+        let is_calm = self.is_calm;
+        let mut random = Random::new(self.random.next_u64());
+        let mut lag = |most: Millis| match is_calm {
+            true => 0,
+            false => random.below(most as usize + 1) as Millis,
+        };
+        let mut events = Vec::new();
+        self.process.take_routed(|from, to, before| {
+            let at = before.max(now + lag(delays.link));
+            events.push((at, Event::Link(start, from, to)));
+            at
+        });
+        for to in self.process.take_handovers() {
+            events.push((now + lag(delays.link), Event::Adopt(start, to)));
+        }
+        for shard in self.process.take_batches(self.oracle.turn() + 1) {
+            events.push((now + lag(delays.store), Event::Commit(start, shard)));
+        }
+        for (at, event) in events {
+            self.at(at, event);
+        }
+    }
+
+    /// A connection comes to the shard that owns its client.
+    fn adopt(&mut self, to: u8) {
+        if let Some((line, id)) = self.process.adopt(to, self.now) {
+            self.trace
+                .line(|| format!("line {line}: goes to shard {to}"));
+            self.oracle.coverage.moves += 1;
+            let it = &mut self.lines[line];
+            (it.shard, it.id) = (usize::from(to), id);
+        }
+    }
+
+    /// The store has tried to write a batch.
+    fn commit(&mut self, shard: usize) {
+        if self.is_store_down {
+            self.trace.line(|| format!("the store fails shard {shard}"));
+            let it = &mut self.process.shards[shard];
+            it.is_failing = true;
+            it.driver.store_failing();
+            return self.at(self.now + RETRY, Event::Commit(self.starts, shard));
+        }
+        if let Some(rows) = &mut self.rows {
+            self.oracle.coverage.commits += 1;
+            self.process.commit(shard, rows, self.now);
+        }
+    }
+
+    /// The driver of a line's shard.
+    pub(crate) fn driver_of(&mut self, line: usize) -> &mut Driver<SimSocket> {
+        &mut self.process.shards[self.lines[line].shard].driver
     }
 
     /// Looks at what the broker did in its turn.
@@ -290,22 +372,31 @@ impl World {
         for it in asked {
             self.asked(it.conn, it.verdict, &mut seen);
         }
-        let net = &mut *self.net.borrow_mut();
-        net.bytes = bytes;
-        net.bytes.clear();
-        let lines = &self.lines;
-        let broker = self.shard.driver.broker();
+        {
+            let net = &mut *self.net.borrow_mut();
+            net.bytes = bytes;
+            net.bytes.clear();
+        }
+        let is_failing = self.process.shards.iter().any(|it| it.is_failing);
+        self.oracle.store_is(is_failing || self.is_store_down);
+        let (lines, shards) = (&self.lines, &self.process.shards);
         self.oracle.turned(self.now, seen, |line| {
-            let id = lines[line].id;
+            let Line { id, shard, .. } = lines[line];
+            let broker = shards[shard].driver.broker();
             Status {
                 is_in: broker.is_in(id),
                 is_heard: broker.is_heard(id),
                 is_empty: broker.outbox_len(id) == 0,
+                is_failing: broker.is_store_failing(),
+                welcome: None,
             }
         });
+        if let Some(upto) = self.process.settled(self.oracle.turn()) {
+            self.oracle.settled(upto);
+        }
+        self.oracle.store_is(is_failing || self.is_store_down);
         for line in again {
-            self.shard.mailbox.push(Mail::Ready(self.lines[line].id));
-            self.more = true;
+            self.report(line);
         }
     }
 
@@ -316,6 +407,7 @@ impl World {
         match verdict {
             Verdict::Now(_) => seen.push((line, Seen::Admitted)),
             Verdict::Later(_, delay) => {
+                self.oracle.examined(line, self.now);
                 self.oracle.coverage.slow_doors += 1;
                 self.at(self.now + delay, Event::Decide(line));
             }
@@ -410,11 +502,21 @@ impl World {
         it.unread.drain(..taken);
     }
 
-    /// The broker is gone; another one begins.
-    pub(crate) fn start_again(&mut self) {
+    /// The process is gone; another one begins, of so many shards.
+    pub(crate) fn start_again(&mut self, shards: usize) {
         self.starts += 1;
         self.door.forget();
-        self.shard = shard(&self.plan, self.starts, self.now, &self.door);
+        self.process = Process::start(
+            &self.plan,
+            self.starts,
+            shards,
+            self.now,
+            &self.door,
+            self.rows.as_mut(),
+        );
+        for line in &mut self.lines {
+            (line.shard, line.id) = (0, ConnectionId::default());
+        }
         self.more = false;
     }
 
@@ -422,20 +524,6 @@ impl World {
     pub(crate) fn failure(&self) -> Option<&Failure> {
         self.oracle.failure()
     }
-}
-
-fn shard(plan: &Plan, start: u64, now: Millis, door: &Arc<Door>) -> Shard {
-    let seed = plan.seed.wrapping_add(start << 32);
-    let wall_clock = WallClock::from_unix_millis(EPOCH + now);
-    let broker = Broker::new(
-        plan.config.clone(),
-        seed,
-        Instant::from_millis(now),
-        wall_clock,
-    );
-    let mailbox = Arc::new(Mailbox::new());
-    let driver = Driver::new(broker, door.clone(), Arc::clone(&mailbox));
-    Shard { driver, mailbox }
 }
 
 /// A packet of the broker, short enough for a line.

@@ -2,8 +2,12 @@
 
 use super::Oracle;
 use super::session::{Awaited, Source, Stage, Unfinished};
+use crate::sim::packets::Number;
 use crate::sim::universe::matches;
 use crate::wire::{Ack, kind};
+
+/// The reason for a message that the store does not take.
+const STORE_FAILS: u8 = 0x83;
 
 impl Oracle {
     pub(super) fn session_of(&self, conn: usize) -> Option<usize> {
@@ -26,7 +30,10 @@ impl Oracle {
             it.crossing.insert(id, flight.number);
         }
         it.window.remove(&id);
-        it.releases.remove(&id);
+        // What was asked for may wait for the store, and comes although it is not needed any more.
+        if it.releases.remove(&id) && self.terms.is_durable {
+            it.strays.insert(id);
+        }
         it.unfinished.push_back(Unfinished::Done(id));
     }
 
@@ -37,7 +44,11 @@ impl Oracle {
             return;
         };
         let (number, source) = (flight.number, flight.source);
-        flights.remove(&id);
+        if let Some(flight) = flights.remove(&id)
+            && self.terms.is_durable
+        {
+            self.sessions[session].done.push((self.turn, id, flight));
+        }
         if let Some(number) = number
             && let Source::Group(group, instance) = source
         {
@@ -107,6 +118,10 @@ impl Oracle {
             kind::PUBACK => it.pubacks.pop_front(),
             _ => it.pubrecs.pop_front(),
         };
+        let awaited = match awaited {
+            Some(first) => self.skip_silent(conn, what, first, ack.packet_id),
+            None => None,
+        };
         let Some(awaited) = awaited.filter(|awaited| awaited.id == ack.packet_id) else {
             let what = format!(
                 "{}: type {what}, {ack:?}, due was {awaited:?}",
@@ -114,8 +129,15 @@ impl Oracle {
             );
             return self.fail("acknowledgement out of order", what);
         };
-        if it.version.is_v5() {
+        if self.conns[conn].version.is_v5() {
             self.check_reason(conn, &awaited, ack.reason);
+        }
+        if ack.reason < 0x80 {
+            self.is_kept(conn, what, &awaited);
+        } else if ack.reason == STORE_FAILS
+            && let Some(instance) = awaited.instance
+        {
+            self.is_refused(awaited.number, instance);
         }
         if ack.reason >= 0x80
             && let Some(session) = self.session_of(conn)
@@ -124,6 +146,61 @@ impl Oracle {
         {
             self.sessions[session].held.remove(&awaited.id);
         }
+    }
+
+    /// Before MQTT 5 nothing tells of messages that the store did not take.
+    fn skip_silent(&mut self, conn: usize, what: u8, first: Awaited, id: u16) -> Option<Awaited> {
+        let mut awaited = first;
+        while awaited.id != id && self.may_be_silent(conn) {
+            if let Some(instance) = awaited.instance {
+                self.is_refused(awaited.number, instance);
+            }
+            let it = &mut self.conns[conn];
+            awaited = match what {
+                kind::PUBACK => it.pubacks.pop_front(),
+                _ => it.pubrecs.pop_front(),
+            }?;
+        }
+        Some(awaited)
+    }
+
+    /// Whether messages that the store does not take are not answered.
+    pub(super) fn may_be_silent(&self, conn: usize) -> bool {
+        self.terms.may_refuse && !self.conns[conn].version.is_v5()
+    }
+
+    /// A publisher was told that its message is kept.
+    fn is_kept(&mut self, conn: usize, what: u8, awaited: &Awaited) {
+        let number = awaited.number;
+        let Stage::In(session) = self.conns[conn].stage else {
+            return;
+        };
+        let it = &mut self.sessions[session];
+        if what == kind::PUBREC
+            && let Some(held) = it.held.get_mut(&awaited.id)
+            && held.number == number
+        {
+            // With what is known of it, it is not released yet.
+            (held.told, held.sure) = (true, held.sure || !self.terms.takes_all());
+        }
+        let instances = &self.messages[number].instances;
+        let of_session = |place: &usize| instances[*place].session == session;
+        let known = (0..instances.len()).rev().find(of_session);
+        // Nobody knows which time is meant where it may have been refused before.
+        let is_known = !(awaited.unsure && self.terms.is_short());
+        if let Some(instance) = awaited.instance.or(known).filter(|_| is_known)
+            && !self.instance(number, instance).refused
+        {
+            self.acked(number, instance);
+        }
+    }
+
+    /// A message was not taken, and nobody gets it.
+    fn is_refused(&mut self, number: Number, instance: usize) {
+        let turn = self.turn;
+        let it = &mut self.messages[number].instances[instance];
+        it.op.to.get_or_insert(turn);
+        (it.refused, it.doubtful) = (true, true);
     }
 
     fn check_reason(&mut self, conn: usize, awaited: &Awaited, reason: u8) {
@@ -135,10 +212,13 @@ impl Oracle {
                 let (maybe, surely) = self.has_subscribers(content.topic, &it.op);
                 let no_room = self.terms.lossy || (self.terms.few_retained && content.retain);
                 match reason {
+                    // What has expired before it came to another shard was taken there.
+                    0x00 if content.expiry.is_some() && self.terms.is_spread => !it.refused,
                     0x00 => (maybe || self.terms.hostile) && !it.refused,
                     0x10 => !surely && !it.refused,
                     0x87 => it.refused,
                     0x97 => no_room && !it.refused,
+                    STORE_FAILS => self.outage >= it.op.from && self.terms.may_refuse,
                     _ => false,
                 }
             }
@@ -155,12 +235,15 @@ impl Oracle {
 
     /// Whether anybody may have subscribed to a topic, and whether anybody surely has.
     fn has_subscribers(&self, topic: &str, op: &super::Op) -> (bool, bool) {
-        let (mut maybe, mut surely) = (false, false);
+        // Sessions of which nobody knows may have subscribed.
+        let (mut maybe, mut surely) = (self.unsure_until >= op.from, false);
         for session in &self.sessions {
             for sub in &session.subs {
                 if matches(sub.filter, topic) && sub.may_cover(op) {
                     maybe = true;
-                    surely |= sub.covers(op);
+                    // A member at another shard that is absent and gets QoS 0 is as good as none.
+                    let is_far = sub.group.is_some() && self.terms.is_spread;
+                    surely |= sub.covers(op) && !is_far;
                 }
             }
         }
@@ -174,7 +257,8 @@ impl Oracle {
         };
         let id = ack.packet_id;
         let it = &mut self.conns[conn];
-        let is_due = it.releases.remove(&id) | it.strays.remove(&id);
+        // Each PUBREC is answered.
+        let is_due = it.releases.remove(&id) || it.strays.remove(&id);
         let flight = self.sessions[session].flights.get_mut(&id);
         if let Some(flight) = flight
             && (flight.released || flight.received)
@@ -183,13 +267,15 @@ impl Oracle {
             let again = flight.due == Some(conn) || flight.conn != conn;
             flight.due = None;
             flight.conn = conn;
+            flight.told = true;
             if !is_due && again {
                 self.coverage.releases_again += 1;
                 return self.in_order(conn, session, id);
             }
             return;
         }
-        if !is_due {
+        let was_forgotten = self.sessions[session].releases_again.contains(&id);
+        if !is_due && !was_forgotten {
             let what = format!("{}: {ack:?}", self.name(conn));
             self.fail("PUBREL without PUBREC", what);
         }
@@ -198,6 +284,14 @@ impl Oracle {
     /// What is sent again comes in the order in which it was sent first ([MQTT-4.6.0-1]).
     pub(super) fn in_order(&mut self, conn: usize, session: usize, id: u16) {
         let order = self.sessions[session].flights[&id].order;
+        if order == 0 {
+            self.count += 1;
+            let count = self.count;
+            if let Some(flight) = self.sessions[session].flights.get_mut(&id) {
+                flight.order = count;
+            }
+            return;
+        }
         let resent = std::mem::replace(&mut self.conns[conn].resent, order);
         if resent >= order {
             let what = format!("{}: identifier {id}", self.name(conn));

@@ -1,8 +1,9 @@
 //! A message arrives: may it, in this form, here and now?
 
 use super::Oracle;
-use super::publish::Message;
-use super::session::{Flight, Got, Look, Source};
+use super::op::Op;
+use super::publish::{Instance, Message};
+use super::session::{Flight, Got, Look, Session, Source};
 use super::subscribe::{Replays, Sub};
 use crate::sim::packets::{Content, Number};
 use crate::sim::schedule::Millis;
@@ -14,13 +15,13 @@ const MOST_UNSURE: usize = 6;
 
 /// A way in which a copy may have come.
 #[derive(Clone, Copy, Debug)]
-struct Way {
-    number: Number,
-    source: Source,
-    instance: usize,
+pub(super) struct Way {
+    pub(super) number: Number,
+    pub(super) source: Source,
+    pub(super) instance: usize,
     is_owed: bool,
     /// Something came this way, or another that looks the same.
-    is_used: bool,
+    pub(super) is_used: bool,
     /// Of several instances, the earlier counts first.
     order: u64,
     /// Whether it keeps the order of its publisher's messages.
@@ -54,6 +55,9 @@ impl Oracle {
             if self.comes_again(conn, session, id, got, &numbers) {
                 return;
             }
+            if got.dup && self.comes_after_crash(conn, session, id, got, &numbers) {
+                return;
+            }
             self.takes_place(conn, id);
         }
         let look = Look {
@@ -64,24 +68,12 @@ impl Oracle {
         let source = if is_hostile(&got.topic) {
             None
         } else {
-            let mut ways = self.ways(session, &numbers, &look);
-            for way in &mut ways {
-                let is_replay = matches!(way.source, Source::Replay(_));
-                let Way {
-                    number, instance, ..
-                } = *way;
-                way.stale = self.is_stale(conn, way, got);
-                if got.dup && !self.may_be_dup(session, way) {
-                    way.stale = Some("DUP at first"); // [MQTT-3.3.1-1]
-                }
-                if !got.dup && self.is_unsubscribed(conn, session, way) {
-                    way.stale.get_or_insert("after UNSUBACK"); // [MQTT-3.10.4-2]
-                }
-                if is_replay && !got.dup && self.has_newer(session, number, instance) {
-                    way.stale.get_or_insert("older after newer");
-                }
+            let mut chosen = self.way_of(conn, session, got, &numbers, &look);
+            if chosen.is_err() {
+                let other = self.ascribe_anew(conn, session, got, &numbers, &look);
+                chosen = other.ok_or(chosen.err().unwrap_or_default());
             }
-            match self.choose(&ways) {
+            match chosen {
                 Ok(way) => {
                     self.check_properties(conn, way.number, got);
                     self.note(session, way, &look);
@@ -104,6 +96,7 @@ impl Oracle {
                 conn,
                 released: false,
                 received: false,
+                told: false,
                 answered: false,
                 unsure: false,
                 due: None,
@@ -210,7 +203,7 @@ impl Oracle {
     }
 
     /// A message of QoS 1 or 2 takes a place of the window ([MQTT-3.3.4-9]).
-    fn takes_place(&mut self, conn: usize, id: u16) {
+    pub(super) fn takes_place(&mut self, conn: usize, id: u16) {
         let send_window = self.terms.send_window;
         let it = &mut self.conns[conn];
         it.window.insert(id);
@@ -225,7 +218,7 @@ impl Oracle {
     }
 
     /// All ways in which a copy that looks like that may come.
-    fn ways(&self, session: usize, numbers: &[Number], look: &Look) -> Vec<Way> {
+    pub(super) fn ways(&self, session: usize, numbers: &[Number], look: &Look) -> Vec<Way> {
         let mut ways = Vec::new();
         for number in numbers.iter().copied() {
             self.direct_ways(session, number, look, &mut ways);
@@ -237,7 +230,42 @@ impl Oracle {
         ways
     }
 
-    fn way(&self, session: usize, number: Number, source: Source) -> Option<Way> {
+    /// The way in which a copy has come, or what is wrong with all of them.
+    pub(super) fn way_of(
+        &self,
+        conn: usize,
+        session: usize,
+        got: &Publish,
+        numbers: &[Number],
+        look: &Look,
+    ) -> Result<Way, &'static str> {
+        let mut ways = self.ways(session, numbers, look);
+        // Those that clear cannot be told apart, so that one may have been taken for the other.
+        let clears = |number: Number| self.messages[number].content.payload.is_empty();
+        ways.retain(|way| !way.is_used || clears(way.number));
+        for way in &mut ways {
+            let is_replay = matches!(way.source, Source::Replay(_));
+            let Way {
+                number, instance, ..
+            } = *way;
+            way.stale = self.is_stale(conn, way, got);
+            if got.dup && !self.may_be_dup(session, way) {
+                way.stale = Some("DUP at first"); // [MQTT-3.3.1-1]
+            }
+            if !got.dup && self.is_unsubscribed(conn, session, way, got.qos) {
+                way.stale.get_or_insert("after UNSUBACK"); // [MQTT-3.10.4-2]
+            }
+            // What waits for the store, and what waits behind it, is passed by what does not.
+            let waits = self.terms.is_durable && got.qos > 0;
+            let is_older = is_replay && self.has_newer(session, number, instance);
+            if is_older && !got.dup && !waits {
+                way.stale.get_or_insert("older after newer");
+            }
+        }
+        self.choose(&ways)
+    }
+
+    fn way(&self, session: usize, number: Number, source: Source) -> Way {
         let it = &self.sessions[session];
         let (instance, order) = match source {
             Source::Direct(place) | Source::Group(_, place) => {
@@ -245,10 +273,13 @@ impl Oracle {
             }
             Source::Replay(place) => (0, it.subs[place].made.order),
         };
-        // Those that clear cannot be told apart, so that one may have been taken for the other.
-        let clears = self.messages[number].content.payload.is_empty();
-        let is_used = it.has_got(number, source);
-        (!is_used || clears).then(|| Way {
+        let is_used = match source {
+            // After a crash it may bring again what it has brought, and what was on its way comes
+            // too.
+            Source::Replay(place) if it.subs[place].begun_again > 0 => false,
+            _ => it.has_got(number, source),
+        };
+        Way {
             number,
             source,
             instance,
@@ -260,7 +291,7 @@ impl Oracle {
                 .any(|owed| (owed.number, owed.source) == (number, source)),
             in_order: true,
             stale: None,
-        })
+        }
     }
 
     fn direct_ways(&self, session: usize, number: Number, look: &Look, ways: &mut Vec<Way>) {
@@ -283,8 +314,11 @@ impl Oracle {
                 .iter()
                 .filter(may)
                 .partition(|sub| sub.covers(&instance.op));
+            if self.is_known_by_another(it, number, place, look) {
+                continue;
+            }
             if unsure.len() > MOST_UNSURE {
-                ways.extend(self.way(session, number, Source::Direct(place)));
+                ways.push(self.way(session, number, Source::Direct(place)));
                 continue;
             }
             let fits = (0..1_u32 << unsure.len()).any(|chosen| {
@@ -296,12 +330,68 @@ impl Oracle {
                 let subs: Vec<&Sub> = sure.iter().chain(chosen).copied().collect();
                 Look::by(&subs, &message.content, it.is_v5).as_ref() == Some(look)
             });
-            if fits && let Some(mut way) = self.way(session, number, Source::Direct(place)) {
-                let last = it.last.get(&(from, topic, look.qos));
+            if fits {
+                let mut way = self.way(session, number, Source::Direct(place));
+                let key = (self.line_of(from, instance), topic, look.qos);
+                let order = instance.op.order;
+                let may_follow = |last: Option<u64>| last.is_none_or(|last| last <= order);
                 way.in_order = message.content.payload.is_empty()
-                    || last.is_none_or(|last| *last < instance.op.order);
+                    || may_follow(it.last.get(&key).copied())
+                    // What came was perhaps taken for something else since.
+                    || may_follow(self.last_of(it, key));
                 ways.push(way);
             }
+        }
+    }
+
+    /// The last in order of what has come to a session from a publisher, by topic and QoS.
+    fn last_of(&self, it: &Session, key: (usize, &str, u8)) -> Option<u64> {
+        let (line, topic, qos) = key;
+        let mut last = None;
+        for (number, all) in &it.got {
+            let Message { content, instances } = &self.messages[*number];
+            if content.topic != topic || content.payload.is_empty() {
+                continue;
+            }
+            // One that says RETAIN may have come by a replay, which keeps no order.
+            for got in all
+                .iter()
+                .filter(|got| got.look.qos == qos && !got.look.retain)
+            {
+                if let Source::Direct(place) = got.source
+                    && self.line_of(content.from, &instances[place]) == line
+                {
+                    last = last.max(Some(instances[place].op.order));
+                }
+            }
+        }
+        last
+    }
+
+    /// Whether it has come as another instance that the broker has to take for the same: at QoS 2
+    /// it is sent once, whatever crashes; at others, what was sent may have been forgotten.
+    fn is_known_by_another(&self, it: &Session, number: Number, place: usize, look: &Look) -> bool {
+        let Message { content, instances } = &self.messages[number];
+        if content.payload.is_empty() || (look.qos < 2 && self.terms.is_durable) {
+            return false;
+        }
+        let first = |place: usize| instances[place].same_as.unwrap_or(place);
+        let mut got = it.got.get(&number).into_iter().flatten();
+        got.any(|got| match got.source {
+            Source::Direct(other) => {
+                let counts = got.look.qos == 2 || !self.terms.is_durable;
+                counts && other != place && first(other) == first(place)
+            }
+            _ => false,
+        })
+    }
+
+    /// Whose messages keep their order: those of a client, but what goes to other shards may wait
+    /// for the store, and messages of another session do not wait for that.
+    fn line_of(&self, from: usize, instance: &Instance) -> usize {
+        match self.terms.is_durable {
+            true => usize::MAX - instance.session,
+            false => from,
         }
     }
 
@@ -309,7 +399,10 @@ impl Oracle {
         let message = &self.messages[number];
         let it = &self.sessions[session];
         // Which of several instances it is, nobody knows.
-        let first = message.instances.first().map(|instance| instance.op);
+        let was_gone = |gone: &Op| {
+            let mut all = message.instances.iter();
+            all.all(|instance| gone.surely_before(&instance.op))
+        };
         for (place, instance) in message.instances.iter().enumerate() {
             for copy in &instance.copies {
                 if copy.over || copy.holder.is_some() {
@@ -317,10 +410,8 @@ impl Oracle {
                 }
                 let members = it.subs.iter().filter(|sub| sub.group == Some(copy.group));
                 let fits = members.into_iter().any(|sub: &Sub| {
-                    let gone = sub.gone.zip(first);
-                    let was_gone = gone.is_some_and(|(gone, first)| gone.surely_before(&first));
                     let by = Look::by(&[sub], &message.content, it.is_v5);
-                    !was_gone && by.as_ref() == Some(look)
+                    !sub.gone.as_ref().is_some_and(was_gone) && by.as_ref() == Some(look)
                 });
                 if fits {
                     let source = Source::Group(copy.group, place);
@@ -350,7 +441,7 @@ impl Oracle {
             }
             for instance in self.replayed_by(session, sub, number) {
                 let way = self.way(session, number, Source::Replay(place));
-                ways.extend(way.map(|way| Way { instance, ..way }));
+                ways.push(Way { instance, ..way });
             }
         }
     }
@@ -408,10 +499,13 @@ impl Oracle {
     }
 
     /// Whether it comes by the replay of a subscription that was gone when it was encoded.
-    fn is_unsubscribed(&self, conn: usize, session: usize, way: &Way) -> bool {
+    fn is_unsubscribed(&self, conn: usize, session: usize, way: &Way, qos: u8) -> bool {
         let Source::Replay(sub) = way.source else {
             return false;
         };
+        if self.terms.is_durable && qos > 0 {
+            return false; // It may have been in the queue before, and waited for the store.
+        }
         let it = &self.sessions[session];
         let content = &self.messages[way.number].content;
         let look = |sub: &Sub| Look::of_replay(sub, content, it.is_v5);
@@ -510,6 +604,8 @@ impl Oracle {
     /// A copy has arrived.
     fn note(&mut self, session: usize, way: Way, look: &Look) {
         let Way { number, source, .. } = way;
+        let from = self.messages[number].content.from;
+        let line = self.line_of(from, self.instance(number, way.instance));
         let it = &mut self.sessions[session];
         let got = Got {
             source,
@@ -518,15 +614,23 @@ impl Oracle {
             was_owed: way.is_owed,
         };
         it.got.entry(number).or_default().push(got);
-        it.owed
-            .retain(|owed| (owed.number, owed.source) != (number, source));
         let message = &mut self.messages[number];
+        let instances = &message.instances;
+        let is_same = |owed: Source| match (owed, source) {
+            (Source::Direct(owed), Source::Direct(came)) => {
+                let first = |place: usize| instances[place].same_as.unwrap_or(place);
+                first(owed) == first(came)
+            }
+            _ => owed == source,
+        };
+        it.owed
+            .retain(|owed| owed.number != number || !is_same(owed.source));
         match source {
             Source::Direct(instance) => {
                 let order = message.instances[instance].op.order;
                 let content = &message.content;
-                let key = (content.from, content.topic, look.qos);
-                if !content.payload.is_empty() {
+                let key = (line, content.topic, look.qos);
+                if !content.payload.is_empty() && !look.retain {
                     let last = it.last.entry(key).or_default();
                     *last = order.max(*last);
                 }

@@ -1,11 +1,12 @@
 //! How connections and sessions begin and end, and when wills are due.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::op::NOBODY;
 use super::session::{Farewell, Session, Source, Stage, Unfinished};
-use super::{Failure, Oracle};
-use crate::sim::packets::Number;
+use super::{Failure, Oracle, Status};
+use crate::sim::packets::{Hello, Number};
 use crate::sim::schedule::Millis;
 use crate::sim::universe::Right;
 use crate::wire::{Connack, Value, Version, id};
@@ -35,18 +36,21 @@ impl Oracle {
             }
             if self.sessions[session].ends_at.is_some_and(|at| at <= now) {
                 self.coverage.sessions_expired += 1;
-                self.end_session(session);
+                match self.sessions[session].ends_latest {
+                    Some(latest) if latest > now => self.end_unsurely(session),
+                    _ => self.end_session(session),
+                }
             }
         }
     }
 
     /// Clients whose credentials have been found good since the last turn come in.
-    pub(super) fn late_admissions(&mut self) {
+    pub(super) fn late_admissions(&mut self, status: impl Fn(usize) -> Status) {
         for conn in std::mem::take(&mut self.verdicts) {
             if let Stage::Asked(at) = self.conns[conn].stage {
                 let patience = self.terms.config.authenticate_timeout.as_millis() as Millis;
                 if self.now < at + patience {
-                    self.admit(conn);
+                    self.admit(conn, status(conn));
                 } else {
                     self.conns[conn].stage = Stage::Over;
                 }
@@ -55,10 +59,18 @@ impl Oracle {
     }
 
     /// A client comes in.
-    pub(super) fn admit(&mut self, conn: usize) {
+    pub(super) fn admit(&mut self, conn: usize, status: Status) {
         let Some(hello) = self.conns[conn].hello.clone() else {
             return;
         };
+        let is_refused = match status.welcome {
+            Some(code) => code != 0,
+            None => status.is_failing && self.needs_store(&hello, status),
+        };
+        if is_refused {
+            self.conns[conn].refused = true;
+            return;
+        }
         if self.conns[conn].is_hostile {
             // What it does is not judged; its end is not missed.
             self.conns[conn].stage = Stage::Over;
@@ -102,7 +114,15 @@ impl Oracle {
         it.empty = (op.from.saturating_sub(1), now);
         let early = std::mem::take(&mut it.early);
         self.inside.push(conn);
+        self.untold.insert(client, op.from);
         let it = &mut self.sessions[session];
+        if (it.right, it.max_packet) != (hello.right, hello.max_packet) {
+            it.changed = op.from;
+        }
+        it.stored |= granted > 0 || hello.will.is_some();
+        let old_will = it.will.take().map(|(number, _)| (number, op.from));
+        it.wills_gone.extend(old_will);
+        (it.ends_latest, it.left_by_crash) = (None, false);
         it.conn = Some(conn);
         it.is_v5 = hello.version.is_v5();
         it.right = hello.right;
@@ -119,6 +139,16 @@ impl Oracle {
         }
     }
 
+    /// Whether nobody can be let in without a word to the store.
+    fn needs_store(&self, hello: &Hello, status: Status) -> bool {
+        let is_kept =
+            hello.expiry > 0 && self.terms.config.max_session_expiry != Some(Duration::ZERO);
+        let client = &hello.client;
+        let known = self.current.get(client).map(|it| &self.sessions[*it]);
+        let may_be_stored = known.is_some_and(|it| it.stored) || self.unsure.contains(client);
+        is_kept || hello.will.is_some() || (may_be_stored && !status.is_in)
+    }
+
     fn begin_session(&mut self, client: usize, name: &str) -> usize {
         self.sessions.push(Session {
             client,
@@ -131,10 +161,18 @@ impl Oracle {
             left: None,
             expiry: 0,
             ends_at: None,
+            ends_latest: None,
+            left_by_crash: false,
+            stored: false,
+            changed: 0,
             will: None,
             will_due: None,
+            wills_gone: Vec::new(),
             subs: Vec::new(),
             flights: BTreeMap::new(),
+            done: Vec::new(),
+            again: Vec::new(),
+            releases_again: BTreeSet::new(),
             held: BTreeMap::new(),
             owed: Vec::new(),
             got: BTreeMap::new(),
@@ -167,6 +205,14 @@ impl Oracle {
         }
         let messages = &self.messages;
         let (right, max_packet) = (it.right, it.max_packet);
+        for flight in &mut it.again {
+            let content = flight.number.map(|number| &messages[number].content);
+            let fits = content.is_some_and(|content| {
+                right.may_receive(content.topic)
+                    && max_packet.is_none_or(|max| content.largest_packet() <= max as usize)
+            });
+            flight.due = flight.due.filter(|_| fits);
+        }
         it.owed.retain(|owed| {
             let content = &messages[owed.number].content;
             right.may_receive(content.topic)
@@ -214,7 +260,12 @@ impl Oracle {
             }
         });
         if let Some(Failure { kind, what }) = failure {
-            self.fail(kind, what);
+            return self.fail(kind, what);
+        }
+        if connack.code == 0 {
+            let client = self.conns[conn].client;
+            self.untold.remove(&client);
+            self.unsure.remove(&client);
         }
     }
 
@@ -239,8 +290,12 @@ impl Oracle {
             Some((reason, expiry)) => {
                 if let Some(expiry) = expiry {
                     it.expiry = expiry.min(maximum);
+                    self.untold.insert(it.client, turn);
                 }
-                if reason == 0 && it.will.take().is_some() {
+                if reason == 0
+                    && let Some((number, _)) = it.will.take()
+                {
+                    it.wills_gone.push((number, turn));
                     self.coverage.wills_taken_back += 1; // [MQTT-3.14.4-3]
                 }
             }
@@ -360,9 +415,10 @@ impl Oracle {
         it.owed.clear();
         self.current.remove(&it.client);
         for sub in &mut it.subs {
-            sub.gone.get_or_insert(op);
+            sub.goes(op);
         }
         (it.ends_at, it.will_due) = (None, None);
+        self.untold.insert(it.client, op.from);
         self.members_left(session);
         self.will_is_due(session);
     }
@@ -379,8 +435,10 @@ impl Oracle {
 
     /// What members of shared subscriptions had goes to others when their session ends.
     fn members_left(&mut self, session: usize) {
-        let flights = std::mem::take(&mut self.sessions[session].flights);
-        for flight in flights.into_values() {
+        let it = &mut self.sessions[session];
+        let flights = std::mem::take(&mut it.flights).into_values();
+        let again = std::mem::take(&mut it.again);
+        for flight in flights.chain(again) {
             let Some(number) = flight.number else {
                 continue;
             };
@@ -475,7 +533,7 @@ impl Oracle {
     }
 
     /// A will that is published at a time when nobody can rely on it.
-    fn will_may_come(&mut self, session: usize, number: Number) {
+    pub(super) fn will_may_come(&mut self, session: usize, number: Number) {
         let op = self.op(NOBODY);
         let op = super::Op { to: None, ..op };
         self.add_instance(number, session, op, true);
@@ -509,7 +567,7 @@ impl Oracle {
     }
 
     /// Counts where in a handshake a crash has come.
-    fn note_handshakes(&mut self, session: usize) {
+    pub(super) fn note_handshakes(&mut self, session: usize) {
         let it = &self.sessions[session];
         let coverage = &mut self.coverage;
         for flight in it.flights.values() {

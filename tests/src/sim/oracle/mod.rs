@@ -12,9 +12,13 @@
 //! | Which subscriptions are there, and what is retained? | `subscribe`, `retained` |
 //! | Does a session go on, when does it end, when is its will due? | `lifetime` |
 //! | Is every packet answered, in order, under identifiers that are free? | `answers` |
+//! | What else may it have been? | `ascribe` |
+//! | What survives a crash? | `crash` |
 //! | What is still owed? | `pending` |
 
 mod answers;
+mod ascribe;
+mod crash;
 mod deliver;
 mod lifetime;
 mod op;
@@ -24,12 +28,13 @@ mod retained;
 mod session;
 mod subscribe;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use wherry_core::{Config, QueuePolicy};
 
 use super::coverage::Coverage;
 use super::packets::{Content, Hello, Number, Said, Sent};
+use super::plan::Plan;
 use super::schedule::Millis;
 use crate::wire::Version;
 
@@ -72,6 +77,10 @@ pub(crate) struct Status {
     pub(crate) is_heard: bool,
     /// Nothing waits for the client.
     pub(crate) is_empty: bool,
+    /// Its shard knows that the store fails.
+    pub(crate) is_failing: bool,
+    /// The code of the CONNACK that was written in this turn.
+    pub(crate) welcome: Option<u8>,
 }
 
 /// The bounds that the oracle has to know of.
@@ -90,10 +99,40 @@ pub(crate) struct Terms {
     send_window: u16,
     /// The shortest write time-out that there ever was.
     write_timeout: Millis,
+    /// Whether things take time to come to all shards, or to the store.
+    is_spread: bool,
+    /// Whether there are several shards, so that who subscribes is not listened to for a while.
+    has_shards: bool,
+    /// Whether there is a store.
+    is_durable: bool,
+    /// Whether the store may be unable to take a message.
+    may_refuse: bool,
 }
 
 impl Terms {
-    fn new(config: &Config, hostile: bool) -> Self {
+    fn new(config: &Config, plan: &Plan) -> Self {
+        let features = &plan.features;
+        let new = Self::of(config, plan.hostile > 0);
+        Self {
+            is_spread: features.shards || features.store,
+            has_shards: features.shards,
+            is_durable: features.store,
+            may_refuse: features.store && features.store_failures,
+            ..new
+        }
+    }
+
+    /// Whether every message that is allowed is surely taken.
+    fn takes_all(&self) -> bool {
+        !self.is_short() && !self.may_refuse
+    }
+
+    /// Whether there may be no room for a message.
+    fn is_short(&self) -> bool {
+        self.lossy || self.few_retained
+    }
+
+    fn of(config: &Config, hostile: bool) -> Self {
         let usual = Config::default();
         Self {
             lossy: config.max_queued_messages < usual.max_queued_messages
@@ -107,11 +146,15 @@ impl Terms {
             send_window: config.send_window.get(),
             write_timeout: config.write_timeout.as_millis() as Millis,
             config: config.clone(),
+            is_spread: false,
+            has_shards: false,
+            is_durable: false,
+            may_refuse: false,
         }
     }
 
     fn change(&mut self, config: &Config) {
-        let new = Self::new(config, self.hostile);
+        let new = Self::of(config, self.hostile);
         *self = Self {
             lossy: self.lossy || new.lossy,
             narrow: self.narrow || new.narrow,
@@ -120,6 +163,7 @@ impl Terms {
             send_window: self.send_window.max(new.send_window),
             write_timeout: self.write_timeout.min(new.write_timeout),
             config: new.config,
+            ..*self
         };
     }
 }
@@ -148,14 +192,24 @@ pub(crate) struct Oracle {
     now: Millis,
     /// Counts operations and instances.
     count: u64,
+    /// Messages that have perhaps not come to all shards, and since when they are on their way.
+    unsettled: VecDeque<(Turn, Number, usize)>,
+    /// The last turn in which the store was not well.
+    outage: Turn,
+    /// The clients of whose sessions the store may know nothing yet, and since when.
+    untold: BTreeMap<usize, Turn>,
+    /// Those of whose sessions nobody knows what a crash has left.
+    unsure: BTreeSet<usize>,
+    /// The last turn in which there were such.
+    unsure_until: Turn,
     failure: Option<Failure>,
     pub(crate) coverage: Coverage,
 }
 
 impl Oracle {
-    pub(crate) fn new(config: &Config, hostile: bool) -> Self {
+    pub(crate) fn new(plan: &Plan) -> Self {
         Self {
-            terms: Terms::new(config, hostile),
+            terms: Terms::new(&plan.config, plan),
             messages: Vec::new(),
             clears: BTreeMap::new(),
             sessions: Vec::new(),
@@ -169,6 +223,11 @@ impl Oracle {
             turn: 0,
             now: 0,
             count: 0,
+            unsettled: VecDeque::new(),
+            outage: 0,
+            untold: BTreeMap::new(),
+            unsure: BTreeSet::new(),
+            unsure_until: 0,
             failure: None,
             coverage: Coverage::default(),
         }
@@ -229,6 +288,32 @@ impl Oracle {
         self.conns[conn].refused = true;
     }
 
+    /// The credentials of a client are being checked.
+    pub(crate) fn examined(&mut self, conn: usize, now: Millis) {
+        let it = &mut self.conns[conn];
+        if let Stage::Asked(_) = it.stage {
+            it.stage = Stage::Asked(now);
+        }
+    }
+
+    /// How many turns there were.
+    pub(crate) fn turn(&self) -> Turn {
+        self.turn
+    }
+
+    /// Whether the store is unable to take anything, or some shard does not know that it is again.
+    pub(crate) fn store_is(&mut self, down: bool) {
+        if down {
+            self.outage = self.turn + 1; // The turn that is to come.
+        }
+    }
+
+    /// Whether nobody knows what is left of a client's session, so that it had better begin anew.
+    pub(crate) fn is_unsure(&self, client: usize) -> bool {
+        let session = self.current.get(&client).map(|it| &self.sessions[*it]);
+        self.unsure.contains(&client) || session.is_some_and(|it| it.ends_latest.is_some())
+    }
+
     /// The broker was configured anew.
     pub(crate) fn configured(&mut self, config: &Config) {
         self.terms.change(config);
@@ -248,15 +333,23 @@ impl Oracle {
     ) {
         self.turn += 1;
         self.now = now;
+        if !self.unsure.is_empty() {
+            self.unsure_until = self.turn;
+        }
         self.timers();
         self.sudden_ends(&seen, &status);
-        self.late_admissions();
+        let welcomes: Vec<(usize, u8)> = seen.iter().filter_map(welcome).collect();
+        let status = |conn: usize| Status {
+            welcome: welcomes.iter().find(|it| it.0 == conn).map(|it| it.1),
+            ..status(conn)
+        };
+        self.late_admissions(status);
         for (conn, seen) in seen {
             match seen {
                 Seen::Heard(Sent::Connect(hello)) => self.asked(conn, *hello),
                 Seen::Heard(sent) => self.heard(conn, sent),
                 Seen::Said(said, len) => self.said(conn, said, len),
-                Seen::Admitted => self.admit(conn),
+                Seen::Admitted => self.admit(conn, status(conn)),
                 Seen::Lost => self.ended(conn, None),
             }
         }
@@ -283,6 +376,14 @@ impl Oracle {
         for (conn, _) in seen {
             let is_gone = !status(*conn).is_in && is_told(*conn, true);
             if is_gone && !comes(self, *conn) && !self.leaving.contains(conn) {
+                self.leaving.push(*conn);
+            }
+        }
+        // Who comes in late may have said so already.
+        for conn in &self.verdicts {
+            let mut early = self.conns[*conn].early.iter();
+            let is_bye = early.any(|sent| matches!(sent, Sent::Disconnect { .. }));
+            if is_bye && !status(*conn).is_in {
                 self.leaving.push(*conn);
             }
         }
@@ -314,7 +415,8 @@ impl Oracle {
             if was_paused || !status.is_heard {
                 self.conns[conn].heard_at = self.now; // It stands still during a pause.
             }
-            if status.is_empty {
+            // CONNACK may wait for the store, and all that follows it.
+            if status.is_empty && self.conns[conn].welcomed {
                 let (turn, now) = (self.turn, self.now);
                 let conn = &mut self.conns[conn];
                 conn.empty = (turn, now);
@@ -368,7 +470,8 @@ impl Oracle {
             Sent::Unsubscribe { id, filters } => self.unsubscribe(conn, session, id, &filters),
             Sent::Ping => self.conns[conn].pings += 1,
             Sent::Disconnect { reason, expiry } => {
-                let may_wait = self.terms.narrow || self.inside.len() > MANY;
+                let may_wait =
+                    self.terms.narrow || self.terms.has_shards || self.inside.len() > MANY;
                 if may_wait && !self.leaving.contains(&conn) {
                     // It may not be listened to at this moment.
                     let goodbye = Unfinished::Goodbye((reason, expiry));
@@ -454,5 +557,13 @@ impl Oracle {
 
     fn instance(&self, number: Number, instance: usize) -> &Instance {
         &self.messages[number].instances[instance]
+    }
+}
+
+/// What CONNACK has told a client just now.
+fn welcome((conn, seen): &(usize, Seen)) -> Option<(usize, u8)> {
+    match seen {
+        Seen::Said(Said::Connack(connack), _) => Some((*conn, connack.code)),
+        _ => None,
     }
 }

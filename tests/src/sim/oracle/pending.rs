@@ -3,7 +3,7 @@
 use super::Oracle;
 use super::op::Turn;
 use super::publish::GroupCopy;
-use super::session::{Got, Look, Owed, Session, Source};
+use super::session::{Got, Owed, Source};
 use crate::sim::packets::Number;
 
 impl Oracle {
@@ -23,7 +23,19 @@ impl Oracle {
                         _ => format!(", as it came on connection {}", self.came_on(owed)),
                     };
                     let what = self.describe(owed.number);
-                    pending.push(format!("{} has not got {what}{by}", it.name));
+                    let got = it.got.get(&owed.number);
+                    pending.push(format!("{} has not got {what}{by}; got: {got:?}", it.name));
+                }
+            }
+            for flight in it.again.iter().filter(|flight| flight.due.is_some()) {
+                if let Some(number) = flight.number
+                    && !self.is_expired(number, flight.source)
+                {
+                    let what = self.describe(number);
+                    pending.push(format!(
+                        "{} has not got {what} again after a crash",
+                        it.name
+                    ));
                 }
             }
             for (id, flight) in &it.flights {
@@ -50,8 +62,10 @@ impl Oracle {
                     pending.push(format!("{} waits for {count} {what}", self.name(*conn)));
                 }
             };
-            answers(it.pubacks.len(), "PUBACK");
-            answers(it.pubrecs.len(), "PUBREC");
+            if !self.may_be_silent(*conn) {
+                answers(it.pubacks.len(), "PUBACK");
+                answers(it.pubrecs.len(), "PUBREC");
+            }
             answers(it.pubcomps.len(), "PUBCOMP");
             answers(it.subacks.len(), "SUBACK");
             answers(it.unsubacks.len(), "UNSUBACK");
@@ -61,14 +75,69 @@ impl Oracle {
         pending
     }
 
+    /// Whether a message need not come any more.
+    fn is_expired(&self, number: Number, source: Source) -> bool {
+        let instances = &self.messages[number].instances;
+        let expiry = self.messages[number].content.expiry;
+        let instance = match source {
+            Source::Direct(place) | Source::Group(_, place) => &instances[place],
+            Source::Replay(_) => &instances[0],
+        };
+        let expires = instance.expires(expiry).map(|(earliest, _)| earliest);
+        expires.is_some_and(|at| at <= self.now)
+    }
+
     /// What had to come by one way, and came by another that looks the same, is not missing.
     fn ascribe_all(&mut self) {
-        for session in self.current.values() {
-            let it = &self.sessions[*session];
-            let missing = it.owed.iter().filter(|owed| !self.has_come(it, owed));
-            let missing: Vec<Owed> = missing.cloned().collect();
-            self.sessions[*session].owed = missing;
+        let sessions: Vec<usize> = self.current.values().copied().collect();
+        for session in sessions {
+            let owed = std::mem::take(&mut self.sessions[session].owed);
+            let mut is_missing = |owed: &Owed| {
+                let Source::Direct(place) = owed.source else {
+                    return true;
+                };
+                // Whatever is taken for the same will do.
+                let instances = &self.messages[owed.number].instances;
+                let first = |place: usize| instances[place].same_as.unwrap_or(place);
+                let is_same = |other: &usize| first(*other) == first(place);
+                let like: Vec<usize> = (0..instances.len()).filter(is_same).collect();
+                !like.into_iter().any(|place| {
+                    let source = Source::Direct(place);
+                    self.has_come(session, owed.number, source, &mut Vec::new())
+                })
+            };
+            let missing: Vec<Owed> = owed.into_iter().filter(|owed| is_missing(owed)).collect();
+            self.sessions[session].owed = missing;
         }
+    }
+
+    /// Whether something that has come may have come by this; if that was due by something else,
+    /// that has to have come otherwise. What is in `seen` has been asked already.
+    fn has_come(
+        &mut self,
+        session: usize,
+        number: Number,
+        source: Source,
+        seen: &mut Vec<usize>,
+    ) -> bool {
+        let all = self.sessions[session].got.get(&number);
+        let all: Vec<Got> = all.into_iter().flatten().cloned().collect();
+        for (place, got) in all.iter().enumerate() {
+            let is_shared = matches!(got.source, Source::Group(..));
+            if is_shared || seen.contains(&place) || !self.may_be(session, number, source, got) {
+                continue;
+            }
+            seen.push(place);
+            let is_it = !got.was_owed || got.source == source;
+            if is_it || self.has_come(session, number, got.source, seen) {
+                self.take_for(session, number, place, source);
+                if let Some(all) = self.sessions[session].got.get_mut(&number) {
+                    all[place].was_owed = true;
+                }
+                return true;
+            }
+        }
+        false
     }
 
     /// Whether as many copies came to members of a group as had to, of all times that the message
@@ -103,26 +172,6 @@ impl Oracle {
         };
         let it = self.instance(owed.number, instance);
         format!("{} at {}, {:?}", it.op.conn, it.at, owed.look)
-    }
-
-    /// Whether as many copies came as had to, of all times that the message was published: the
-    /// latest copy that may be it for each, beginning with the last time.
-    fn has_come(&self, it: &Session, owed: &Owed) -> bool {
-        let Source::Direct(_) = owed.source else {
-            return false;
-        };
-        let from = |source| match source {
-            Source::Direct(place) => Some(self.instance(owed.number, place).op.from),
-            _ => None,
-        };
-        let looks = |look: &Look| owed.look.as_ref().is_none_or(|owed| owed == look);
-        let all = it.got.get(&owed.number).into_iter().flatten();
-        let all = all.filter(|got| from(got.source).is_some() && looks(&got.look));
-        let turns: Vec<Turn> = all.clone().map(|got| got.turn).collect();
-        let was_owed = all.filter(|got| got.was_owed).map(|got| got.source);
-        let is_due = it.owed.iter().filter(|other| other.number == owed.number);
-        let is_due = is_due.map(|other| other.source);
-        covers(turns, was_owed.chain(is_due).filter_map(from).collect())
     }
 }
 

@@ -1,7 +1,7 @@
 //! Messages, and who is to have them.
 
 use super::Oracle;
-use super::op::{NOBODY, Op};
+use super::op::{NOBODY, Op, Turn};
 use super::session::{Awaited, Held, Look, Owed, Session, Source, Stage, Unfinished};
 use super::subscribe::Sub;
 use crate::sim::packets::{Content, Number};
@@ -23,8 +23,16 @@ pub(super) struct Instance {
     pub(super) session: usize,
     /// When it came.
     pub(super) at: Millis,
-    /// When it was surely under way; `None` if it perhaps never was.
-    pub(super) taken: Option<Millis>,
+    /// When the broker had surely looked at it; `None` if it perhaps never did.
+    pub(super) looked: Option<Millis>,
+    /// Since when it is known who must have it; `None` if it perhaps never was passed on.
+    pub(super) taken: Option<Turn>,
+    /// Its publisher was told that it is kept.
+    pub(super) acked: bool,
+    /// Nobody knows whether it is lost, or ever was.
+    pub(super) doubtful: bool,
+    /// The broker has to recognise it as another instance, of which nobody knows whether it came.
+    pub(super) same_as: Option<usize>,
     /// Whether its publisher had no right to send it, so that nobody gets it.
     pub(super) refused: bool,
     pub(super) copies: Vec<GroupCopy>,
@@ -57,7 +65,10 @@ impl Instance {
     /// When it expires, at the earliest and at the latest.
     pub(super) fn expires(&self, expiry: Option<u32>) -> Option<(Millis, Millis)> {
         let time = Millis::from(expiry?) * 1000;
-        Some((self.at + time, self.taken.unwrap_or(Millis::MAX / 2) + time))
+        Some((
+            self.at + time,
+            self.looked.unwrap_or(Millis::MAX / 2) + time,
+        ))
     }
 }
 
@@ -98,12 +109,22 @@ impl Oracle {
         let refused = !self.sessions[session].right.may_publish(topic);
         let op = self.op(conn);
         let instance = self.add_instance(number, session, op, !refused);
+        if let Some(held) = held {
+            let known = self.instance(number, held.instance).same_as;
+            // What is refused for want of room has perhaps come to some, and is new when it comes
+            // again.
+            let is_same = held.number == number && !self.terms.is_short();
+            let same_as = Some(known.unwrap_or(held.instance)).filter(|_| is_same);
+            self.messages[number].instances[instance].same_as = same_as;
+        }
         awaited.instance = Some(instance);
         let is_v5 = self.conns[conn].version.is_v5();
         if let Some(id) = id.filter(|_| qos == 2 && !(refused && is_v5)) {
             let held = Held {
                 number,
+                instance,
                 sure: false,
+                told: false,
             };
             self.sessions[session].held.insert(id, held);
         }
@@ -152,7 +173,11 @@ impl Oracle {
             op,
             session,
             at: self.now,
+            looked: None,
             taken: None,
+            acked: false,
+            doubtful: false,
+            same_as: None,
             refused: !passed_on,
             copies: copies.collect(),
         };
@@ -184,9 +209,12 @@ impl Oracle {
     pub(super) fn publish_will(&mut self, session: usize, number: Number) {
         let topic = self.messages[number].content.topic;
         let may = self.sessions[session].right.may_publish(topic);
-        let op = self.op(NOBODY);
+        let mut op = self.op(NOBODY);
+        if self.terms.is_spread {
+            op.to = None; // Others get it later.
+        }
         let instance = self.add_instance(number, session, op, may);
-        self.taken(number, instance);
+        self.looked(number, instance);
     }
 
     /// The broker has looked at all that it has read on a connection.
@@ -201,13 +229,13 @@ impl Oracle {
                         && let Some(held) = self.sessions[session].held.get_mut(&id)
                     {
                         // With too little room it may be refused and not be held.
-                        held.sure = !self.terms.lossy && !self.terms.few_retained;
+                        held.sure = held.told || self.terms.takes_all();
                     }
-                    self.taken(number, instance);
+                    self.looked(number, instance);
                 }
                 Unfinished::Again(id) => {
                     if let Some(held) = self.sessions[session].held.get_mut(&id) {
-                        held.sure = !self.terms.lossy && !self.terms.few_retained;
+                        held.sure = held.told || self.terms.takes_all();
                     }
                 }
                 Unfinished::Done(id) => self.is_done(session, id),
@@ -221,19 +249,80 @@ impl Oracle {
         }
     }
 
+    /// The broker has surely looked at a message.
+    fn looked(&mut self, number: Number, instance: usize) {
+        let it = &mut self.messages[number].instances[instance];
+        it.looked = Some(self.now);
+        match self.terms.is_spread {
+            false => self.taken(number, instance),
+            true => self.unsettled.push_back((self.turn, number, instance)),
+        }
+    }
+
+    /// Everything that was done up to this turn has come to all shards, and to the store.
+    pub(crate) fn settled(&mut self, upto: Turn) {
+        while let Some((turn, number, instance)) = self.unsettled.front().copied()
+            && turn <= upto
+        {
+            self.unsettled.pop_front();
+            let turn = self.turn;
+            let may_be_refused = self.terms.may_refuse;
+            let message = &mut self.messages[number];
+            let it = &mut message.instances[instance];
+            it.op.to.get_or_insert(turn);
+            let content = &message.content;
+            if content.qos == 0 || content.will || !may_be_refused {
+                self.taken(number, instance);
+            }
+        }
+    }
+
+    /// Its publisher is told that a message is kept: by now it has come to all shards.
+    pub(super) fn acked(&mut self, number: Number, instance: usize) {
+        let it = &mut self.messages[number].instances[instance];
+        it.acked = true;
+        self.taken(number, instance);
+        let is_repeated = self.instance(number, instance).same_as.is_some();
+        if self.terms.is_spread && !is_repeated {
+            self.share(number, instance);
+        }
+    }
+
     /// A message is surely on its way: now it is known who must have it.
-    fn taken(&mut self, number: Number, instance: usize) {
-        let (turn, now) = (self.turn, self.now);
+    pub(super) fn taken(&mut self, number: Number, instance: usize) {
+        let turn = self.turn;
+        let is_spread = self.terms.is_spread;
         let message = &mut self.messages[number];
         let it = &mut message.instances[instance];
-        it.op.to = Some(turn);
-        it.taken = Some(now);
+        if it.taken.is_some() {
+            return;
+        }
+        it.op.to.get_or_insert(turn);
+        it.taken = Some(turn);
         if it.refused {
             return;
         }
-        let (op, publisher) = (it.op, it.session);
+        let like: Vec<usize> = match it.same_as {
+            Some(first) => (0..message.instances.len())
+                .filter(|other| *other == first || message.instances[*other].same_as == Some(first))
+                .collect(),
+            None => Vec::new(),
+        };
+        // What is taken for a repetition comes to those who were there at first.
+        let first = message.instances[instance].same_as.unwrap_or(instance);
+        let expires = message.instances[first].expires(message.content.expiry);
+        let expires = expires.map(|(earliest, _)| earliest);
+        let first = message.instances[first].op;
+        let it = &mut message.instances[instance];
+        let publisher = it.session;
+        let op = Op {
+            to: it.op.to,
+            ..first
+        };
+        // Where the first time was perhaps refused, it comes to those who were there both times.
+        let again = it.op;
+        let may_be_refused = self.terms.may_refuse;
         let content = &message.content;
-        let expires = it.expires(content.expiry).map(|(earliest, _)| earliest);
         let (topic, size) = (content.topic, content.largest_packet());
         // Those that clear cannot be told apart, so that nobody knows which of them came.
         let clears = content.payload.is_empty();
@@ -242,12 +331,19 @@ impl Oracle {
             if !it.takes(size) || !it.right.may_receive(topic) {
                 continue;
             }
+            // What its client could take and was allowed when the message came, nobody knows.
+            let has_changed = is_spread && it.changed >= op.from;
+            let has_come = |other: &usize| it.has_got(number, Source::Direct(*other));
+            if has_changed || like.iter().any(has_come) {
+                continue;
+            }
             let own = publisher == *session;
             let covers = |sub: &&Sub| {
                 sub.group.is_none()
                     && !(sub.no_local && own)
                     && matches(sub.filter, topic)
                     && sub.covers(&op)
+                    && (!may_be_refused || sub.covers(&again))
             };
             let subs: Vec<&Sub> = it.subs.iter().filter(covers).collect();
             let Some(look) = Look::by(&subs, content, it.is_v5) else {
@@ -284,7 +380,9 @@ impl Oracle {
                 });
             }
         }
-        self.share(number, instance);
+        if !is_spread && like.is_empty() {
+            self.share(number, instance);
+        }
     }
 
     /// Finds out which groups surely have a member who can have the message.
@@ -302,12 +400,17 @@ impl Oracle {
                 let members = it.subs.iter().filter(|sub| sub.group == Some(group));
                 for sub in members.filter(|sub| sub.may_cover(&op)) {
                     let is_left = it.ended.is_none();
-                    let can = is_left && it.takes(size) && it.right.may_receive(topic);
+                    let is_leaving = self.terms.is_spread && sub.gone.is_some();
+                    let can = is_left
+                        && it.takes(size)
+                        && it.right.may_receive(topic)
+                        && !is_leaving
+                        && !(self.terms.is_spread && it.changed >= op.from);
                     all &= can && sub.qos > 0;
                     some |= can && sub.covers(&op);
                 }
             }
-            let must = some && all && qos > 0 && !self.terms.lossy;
+            let must = some && all && qos > 0 && !self.terms.lossy && self.unsure.is_empty();
             let copy = &mut self.messages[number].instances[instance].copies[place];
             copy.must = must && !copy.over;
             copy.expires = expires;

@@ -38,6 +38,13 @@ impl Oracle {
         self.instance(change.number, change.instance).op
     }
 
+    /// Whether it surely has happened.
+    fn is_sure(&self, change: &Change) -> bool {
+        let it = self.instance(change.number, change.instance);
+        // Who takes one for a repetition does nothing more.
+        it.taken.is_some() && !it.doubtful && !it.refused && it.same_as.is_none()
+    }
+
     /// The instances of a message that were perhaps retained at some time after `since`.
     pub(super) fn may_be_retained(&self, number: Number, since: &Op) -> Vec<usize> {
         let topic = self.messages[number].content.topic;
@@ -48,9 +55,10 @@ impl Oracle {
             let op = self.change_op(change);
             change.number == number
                 && !change.clears
+                && !self.instance(change.number, change.instance).refused
                 && !changes.iter().any(|other| {
+                    let happened = self.is_sure(other);
                     let other = self.change_op(other);
-                    let happened = other.to.is_some();
                     happened && op.surely_before(&other) && other.surely_before(since)
                 })
         });
@@ -76,8 +84,10 @@ impl Oracle {
             (other.number, other.instance) == (last.number, last.instance)
                 || self.change_op(other).surely_before(&op)
         });
+        let is_sure = self.is_sure(last);
         let taken = self.instance(last.number, last.instance).taken;
-        (is_last && !last.clears && taken.is_some()).then_some((last.number, last.instance))
+        (is_last && is_sure && !last.clears && taken.is_some())
+            .then_some((last.number, last.instance))
     }
 
     /// Whether a session has got a newer message of the topic, that was surely retained after this
@@ -89,7 +99,7 @@ impl Oracle {
         changes.into_iter().flatten().any(|other| {
             let newer = self.change_op(other);
             let source = Source::Direct(other.instance);
-            newer.to.is_some()
+            self.is_sure(other)
                 && op.surely_before(&newer)
                 && !other.clears
                 && self.sessions[session].has_got(other.number, source)

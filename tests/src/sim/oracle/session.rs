@@ -109,6 +109,9 @@ pub(super) struct Conn {
     pub(super) crossing: BTreeMap<u16, Option<Number>>,
     /// The place in its order of what was sent again last.
     pub(super) resent: u64,
+    /// What came again after a crash, by publisher, topic and QoS: the place of the last in the
+    /// order in which it was published.
+    pub(super) restored: BTreeMap<(usize, &'static str, u8), u64>,
 }
 
 impl Conn {
@@ -142,6 +145,7 @@ impl Conn {
             strays: BTreeSet::new(),
             crossing: BTreeMap::new(),
             resent: 0,
+            restored: BTreeMap::new(),
         }
     }
 }
@@ -231,6 +235,8 @@ pub(super) struct Flight {
     pub(super) released: bool,
     /// PUBREC has come.
     pub(super) received: bool,
+    /// PUBREL was written.
+    pub(super) told: bool,
     /// The last answer has come; it is perhaps not looked at yet.
     pub(super) answered: bool,
     /// Nobody knows whether the broker still has it.
@@ -243,8 +249,11 @@ pub(super) struct Flight {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) number: Number,
+    pub(super) instance: usize,
     /// Whether the broker surely holds it.
     pub(super) sure: bool,
+    /// PUBREC was written.
+    pub(super) told: bool,
 }
 
 #[derive(Debug)]
@@ -262,11 +271,27 @@ pub(super) struct Session {
     /// As granted, in seconds.
     pub(super) expiry: u32,
     pub(super) ends_at: Option<Millis>,
+    /// After a crash it perhaps lives longer.
+    pub(super) ends_latest: Option<Millis>,
+    /// There may be something of it in the store, if there is one.
+    pub(super) stored: bool,
+    /// A crash has ended its last connection.
+    pub(super) left_by_crash: bool,
+    /// The turn in which its client got other rights or takes packets of another size.
+    pub(super) changed: Turn,
     /// Message and delay in seconds.
     pub(super) will: Option<(Number, u32)>,
     pub(super) will_due: Option<Millis>,
+    /// Wills that are not to be published any more, since when.
+    pub(super) wills_gone: Vec<(Number, Turn)>,
     pub(super) subs: Vec<Sub>,
     pub(super) flights: BTreeMap<u16, Flight>,
+    /// What its client was done with, under which identifier, since when.
+    pub(super) done: Vec<(Turn, u16, Flight)>,
+    /// What was in flight at QoS 1 when the broker died, and what it may have forgotten to be done.
+    pub(super) again: Vec<Flight>,
+    /// The identifiers of what the broker may have forgotten to be done, at QoS 2.
+    pub(super) releases_again: BTreeSet<u16>,
     pub(super) held: BTreeMap<u16, Held>,
     pub(super) owed: Vec<Owed>,
     /// What has arrived.

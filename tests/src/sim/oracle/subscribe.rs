@@ -1,8 +1,8 @@
 //! Subscriptions: since when, until when, and on what terms.
 
 use super::Oracle;
-use super::op::Op;
-use super::session::{Look, Owed, Request, Source, Unfinished};
+use super::op::{Op, Turn};
+use super::session::{Got, Look, Owed, Request, Source, Unfinished};
 use crate::sim::packets::Asked;
 use crate::sim::universe::{matches, split};
 use crate::wire::{Suback, Version};
@@ -36,9 +36,23 @@ pub(super) struct Sub {
     pub(super) goes_on: Vec<Op>,
     pub(super) made: Op,
     pub(super) gone: Option<Op>,
+    /// SUBACK was written, or the answer that it is gone.
+    pub(super) made_told: bool,
+    pub(super) gone_told: bool,
+    /// A crash has left open whether it is gone.
+    pub(super) may_be_gone: bool,
+    /// The turn of the last crash, after which its replay may have begun again.
+    pub(super) begun_again: Turn,
 }
 
 impl Sub {
+    /// It is gone, if it was not before.
+    pub(super) fn goes(&mut self, op: Op) {
+        if self.gone.is_none() || std::mem::take(&mut self.may_be_gone) {
+            self.gone = Some(op);
+        }
+    }
+
     /// Whether it may have been there when that happened.
     pub(super) fn may_cover(&self, op: &Op) -> bool {
         !op.surely_before(&self.made)
@@ -84,21 +98,25 @@ impl Oracle {
                 goes_on: Vec::new(),
                 made: op,
                 gone: None,
+                made_told: false,
+                gone_told: false,
+                may_be_gone: false,
+                begun_again: 0,
             };
             let (mut is_known, mut may_be_known) = (false, false);
             for old in subs.iter_mut().filter(|old| old.name == asked.name) {
                 is_known |= old.covers(&op);
                 may_be_known |= old.may_cover(&op);
-                if old.gone.is_none() {
+                if old.gone.is_none() || old.may_be_gone {
                     // [MQTT-3.8.4-3] What is left of its replay comes under the new terms.
-                    if old.replays != Replays::Yes {
+                    if old.replays != Replays::Yes || old.begun_again > 0 {
                         sub.goes_on.clone_from(&old.goes_on);
                     }
                     if old.replays != Replays::No {
                         sub.goes_on.push(old.made);
                     }
                 }
-                old.gone.get_or_insert(op);
+                old.goes(op);
             }
             sub.replays = match asked.handling {
                 _ if group.is_some() => Replays::No,
@@ -176,6 +194,10 @@ impl Oracle {
                 sub.gone = None; // It stays.
             }
         }
+        for sub in subs.iter_mut() {
+            sub.made_told |= sub.made.order == request.order;
+            sub.gone_told |= sub.gone.is_some_and(|gone| gone.order == request.order);
+        }
         self.has_subscribed(conn, session, request.order, true);
     }
 
@@ -228,6 +250,21 @@ impl Oracle {
             {
                 continue;
             }
+            // What came after SUBSCRIBE, and was taken for the replay of the one before, was this
+            // one's.
+            let is_like = |got: &Got| {
+                let is_its = |of: usize| it.subs[of].name == sub.name;
+                matches!(got.source, Source::Replay(of) if is_its(of) || !got.was_owed)
+                    && got.look == look
+                    && got.turn >= sub.made.from
+            };
+            if it
+                .got
+                .get(&number)
+                .is_some_and(|all| all.iter().any(is_like))
+            {
+                continue;
+            }
             owed.push(Owed {
                 number,
                 source: Source::Replay(place),
@@ -255,7 +292,7 @@ impl Oracle {
             for old in it.subs.iter_mut().filter(|old| old.name == *name) {
                 surely |= old.covers(&op);
                 maybe |= old.may_cover(&op);
-                old.gone.get_or_insert(op);
+                old.goes(op);
             }
             asked.push(match (surely, maybe) {
                 (true, _) => 0x00,
@@ -292,7 +329,12 @@ impl Oracle {
         };
         if codes.len() != expected.len() || !codes.iter().zip(&expected).all(fits) {
             let what = format!("{}: {codes:02x?} to {request:02x?}", self.name(conn));
-            self.fail("wrong UNSUBACK", what);
+            return self.fail("wrong UNSUBACK", what);
+        }
+        if let Some(session) = self.session_of(conn) {
+            for sub in &mut self.sessions[session].subs {
+                sub.gone_told |= sub.gone.is_some_and(|gone| gone.order == request.order);
+            }
         }
     }
 

@@ -1,0 +1,91 @@
+//! What came was perhaps something else than it was taken for.
+//!
+//! Copies of one message that look the same cannot be told apart. They are ascribed to what they
+//! may be as they come; if later something comes for which there is no way left, or something is
+//! missing at the end, others may have been ascribed wrongly.
+
+use super::Oracle;
+use super::deliver::Way;
+use super::session::{Got, Look, Source};
+use crate::sim::packets::Number;
+use crate::wire::Publish;
+
+impl Oracle {
+    /// What came before was perhaps something else than it was taken for, if then there is a way
+    /// for what comes now.
+    pub(super) fn ascribe_anew(
+        &mut self,
+        conn: usize,
+        session: usize,
+        got: &Publish,
+        numbers: &[Number],
+        look: &Look,
+    ) -> Option<Way> {
+        for number in numbers.iter().copied() {
+            for taken in self.ways(session, &[number], look) {
+                let before = self.sessions[session].got.get(&number).cloned();
+                if taken.is_used
+                    && self.free(session, number, taken.source, &mut vec![taken.source])
+                {
+                    if let Ok(way) = self.way_of(conn, session, got, numbers, look) {
+                        return Some(way);
+                    }
+                    let got = &mut self.sessions[session].got;
+                    before.map(|before| got.insert(number, before));
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes what has come by a source for something that has come by another one, if it fits, and
+    /// so on; returns whether that was possible.
+    fn free(
+        &mut self,
+        session: usize,
+        number: Number,
+        source: Source,
+        seen: &mut Vec<Source>,
+    ) -> bool {
+        let all = self.sessions[session].got.get(&number);
+        let all = all.into_iter().flatten().enumerate();
+        let mut by_it = all.filter(|(_, got)| got.source == source);
+        let Some((place, got)) = by_it.next() else {
+            return true;
+        };
+        let (look, turn) = (got.look.clone(), got.turn);
+        for other in self.ways(session, &[number], &look) {
+            let is_later = self.instance(number, other.instance).op.from > turn;
+            let is_shared = matches!(other.source, Source::Group(..));
+            if is_later || is_shared || seen.contains(&other.source) {
+                continue;
+            }
+            seen.push(other.source);
+            if self.free(session, number, other.source, seen) {
+                self.take_for(session, number, place, other.source);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Whether what has come may have come by that.
+    pub(super) fn may_be(&self, session: usize, number: Number, source: Source, got: &Got) -> bool {
+        let ways = self.ways(session, &[number], &got.look);
+        let mut ways = ways.iter().filter(|way| way.source == source);
+        ways.any(|way| self.instance(number, way.instance).op.from <= got.turn)
+    }
+
+    /// What has come is taken for something else.
+    pub(super) fn take_for(
+        &mut self,
+        session: usize,
+        number: Number,
+        place: usize,
+        source: Source,
+    ) {
+        if let Some(all) = self.sessions[session].got.get_mut(&number) {
+            all[place].source = source;
+        }
+    }
+}
