@@ -65,6 +65,8 @@ impl Oracle {
     pub(super) fn received(&mut self, conn: usize, session: usize, id: u16) {
         let it = &mut self.conns[conn];
         match self.sessions[session].flights.get_mut(&id) {
+            // Under an identifier that has another message now.
+            Some(flight) if flight.look.qos == 1 => it.reasons.push(0x82),
             Some(flight) if !flight.answered => {
                 if flight.conn != conn {
                     it.crossing.insert(id, flight.number);

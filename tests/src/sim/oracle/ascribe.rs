@@ -35,6 +35,59 @@ impl Oracle {
                 }
             }
         }
+        self.ascribe_others(conn, session, got, numbers, look)
+    }
+
+    /// What has come of other messages was perhaps published earlier than was thought.
+    fn ascribe_others(
+        &mut self,
+        conn: usize,
+        session: usize,
+        got: &Publish,
+        numbers: &[Number],
+        look: &Look,
+    ) -> Option<Way> {
+        let first = &self.messages[*numbers.first()?].content;
+        let (from, topic) = (first.from, first.topic);
+        let is_like = |number: &Number| {
+            let content = &self.messages[*number].content;
+            content.from == from && content.topic == topic
+        };
+        let others = self.sessions[session].got.keys().copied();
+        let others: Vec<Number> = others.filter(is_like).collect();
+        for number in others {
+            let before = self.sessions[session].got.get(&number).cloned();
+            let sources = before
+                .iter()
+                .flatten()
+                .filter(|got| got.look.qos == look.qos);
+            for source in sources.map(|got| got.source).collect::<Vec<_>>() {
+                let is_direct = matches!(source, Source::Direct(_));
+                if is_direct && self.free(session, number, source, &mut vec![source]) {
+                    if let Ok(way) = self.way_of(conn, session, got, numbers, look) {
+                        return Some(way);
+                    }
+                    let all = &mut self.sessions[session].got;
+                    before.clone().map(|before| all.insert(number, before));
+                }
+            }
+            let all = before.unwrap_or_default();
+            for (first, one) in all.iter().enumerate() {
+                for (second, other) in all.iter().enumerate().skip(first + 1) {
+                    if self.may_be(session, number, one.source, other)
+                        && self.may_be(session, number, other.source, one)
+                    {
+                        self.take_for(session, number, first, other.source);
+                        self.take_for(session, number, second, one.source);
+                        if let Ok(way) = self.way_of(conn, session, got, numbers, look) {
+                            return Some(way);
+                        }
+                        self.take_for(session, number, first, one.source);
+                        self.take_for(session, number, second, other.source);
+                    }
+                }
+            }
+        }
         None
     }
 

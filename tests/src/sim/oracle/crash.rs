@@ -41,6 +41,19 @@ impl Oracle {
     /// What a member of a shared subscription was done with may go to another one, if nobody knows.
     fn answers_are_forgotten(&mut self, safe: Turn) {
         for session in &self.sessions {
+            for (number, all) in &session.got {
+                for got in all
+                    .iter()
+                    .filter(|got| got.turn > safe && got.look.qos == 0)
+                {
+                    if let Source::Group(group, place) = got.source {
+                        let copies = &mut self.messages[*number].instances[place].copies;
+                        for copy in copies.iter_mut().filter(|copy| copy.group == group) {
+                            (copy.over, copy.holder, copy.must) = (false, None, false);
+                        }
+                    }
+                }
+            }
             for (_, _, flight) in session.done.iter().filter(|(turn, ..)| *turn > safe) {
                 if let (Some(number), Source::Group(group, place)) = (flight.number, flight.source)
                 {

@@ -360,7 +360,9 @@ impl Oracle {
             return self.ended(conn, Some(farewell));
         }
         if self.conns[conn].reasons.is_empty() {
-            let what = format!("{}: the broker has ended it", self.name(conn));
+            let session = self.session_of(conn).map(|it| &self.sessions[it].flights);
+            let name = self.name(conn);
+            let what = format!("{name}: the broker has ended it; in flight: {session:?}");
             self.fail("ended without reason", what);
         }
         self.ended(conn, None);

@@ -388,10 +388,24 @@ impl Oracle {
             }
         }
         for conn in self.inside.clone() {
-            if !status(conn).is_in && !is_told(conn, false) && !comes(self, conn) {
+            let is_out = !status(conn).is_in && !is_told(conn, false);
+            if is_out && !comes(self, conn) && !self.errs(conn, seen) {
                 self.ended_by_broker(conn);
             }
         }
+    }
+
+    /// Whether a client answers a message of QoS 1 as one of QoS 2, which it had under that
+    /// identifier.
+    fn errs(&self, conn: usize, seen: &[(usize, Seen)]) -> bool {
+        let session = self.session_of(conn).map(|it| &self.sessions[it]);
+        seen.iter().any(|(of, seen)| match seen {
+            Seen::Heard(Sent::Pubrec { id, .. }) if *of == conn => {
+                let flight = session.and_then(|it| it.flights.get(id));
+                flight.is_some_and(|flight| flight.look.qos == 1)
+            }
+            _ => false,
+        })
     }
 
     fn conclude_turn(&mut self, status: impl Fn(usize) -> Status) {
