@@ -271,6 +271,8 @@ impl Broker {
         let client_id = Arc::clone(&handshake.client_id);
         let mut session = Session::new(client_id, Grant::default());
         session.connection = id;
+        // What it published in an earlier one goes first.
+        session.rows.owes = self.out.journal.ended_of(&session.client_id).owes;
         (self.begin_session(session), false)
     }
 

@@ -54,6 +54,15 @@ pub(super) struct Pending {
 }
 
 /// See the text above.
+/// What is left of a session that has ended: the batches that are to be committed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Ended {
+    /// Before it is true that there is none: a crash would bring it back.
+    pub(super) batch: u64,
+    /// Before anything else that its client publishes goes to peers.
+    pub(super) owes: u64,
+}
+
 #[derive(Debug)]
 pub(super) struct Journal {
     is_on: bool,
@@ -96,9 +105,8 @@ pub(super) struct Journal {
     /// connections whose CONNACK may leave.
     pub(super) to_serve: VecDeque<(u64, SessionId)>,
     pub(super) corked: VecDeque<(u64, ConnectionId)>,
-    /// Who has lost a session that a crash would bring back, until the batch that deletes it is
-    /// committed.
-    ended: BTreeMap<Arc<str>, u64>,
+    /// Who has lost a session of which something is not committed yet.
+    ended: BTreeMap<Arc<str>, Ended>,
     /// Connections that are not read until the store has caught up.
     pub(super) slowed: Vec<ConnectionId>,
     open_bytes: usize,
@@ -390,19 +398,29 @@ impl Journal {
 
     /// A session has ended.
     pub(super) fn session_ended(&mut self, rows: &Rows, client_id: &Arc<str>, now: Instant) {
+        let mut ended = Ended {
+            batch: 0,
+            owes: rows.owes,
+        };
         if rows.on_disk {
             self.deletions.push(Record::DeleteSession {
                 client_id: Arc::clone(client_id),
             });
             self.note(ROW_BYTES + client_id.len(), now);
             self.is_urgent = true;
-            self.ended.insert(Arc::clone(client_id), self.open);
+            ended.batch = self.open;
+        }
+        if !self.is_committed(ended.batch.max(ended.owes)) {
+            let before = self.ended_of(client_id);
+            ended.batch = ended.batch.max(before.batch);
+            ended.owes = ended.owes.max(before.owes);
+            self.ended.insert(Arc::clone(client_id), ended);
         }
     }
 
-    /// The batch that has to be committed before it is true that a client has no older session.
-    pub(super) fn end_of_session(&self, client_id: &str) -> u64 {
-        self.ended.get(client_id).copied().unwrap_or(0)
+    /// What is not committed of a client's former sessions.
+    pub(super) fn ended_of(&self, client_id: &str) -> Ended {
+        self.ended.get(client_id).copied().unwrap_or_default()
     }
 
     /// A subscription of a durable session is made, changed or gone.

@@ -100,8 +100,11 @@ impl Broker {
                 if session.rows.on_disk || session.rows.durable {
                     self.out.journal.session(id, &mut session.rows, self.now);
                 }
-                let grant = session.grant.clone();
-                self.publish_will(id, &will, &grant);
+                let (grant, mut owes) = (session.grant.clone(), session.rows.owes);
+                self.publish_will(id, &will, &grant, &mut owes);
+                if let Some(session) = self.sessions.get_mut(id) {
+                    session.rows.owes = owes;
+                }
             }
         }
     }
@@ -138,7 +141,7 @@ impl Broker {
     /// Ends a session: its subscriptions go, its will is published if it still has one
     /// ([MQTT-3.1.2-8]), and what it had of shared subscriptions goes to other members.
     pub(super) fn end_session(&mut self, id: SessionId) {
-        let Some(session) = self.sessions.remove(id) else {
+        let Some(mut session) = self.sessions.remove(id) else {
             return;
         };
         if self.clients.get(&session.client_id) == Some(&id) {
@@ -157,7 +160,8 @@ impl Broker {
         }
         self.groups_have_changed();
         if let Some(will) = &session.will {
-            self.publish_will(id, will, &session.grant);
+            let owes = &mut session.rows.owes;
+            self.publish_will(id, will, &session.grant, owes);
         }
         self.work += session.filters() + session.outgoing.len();
         self.out.in_flight -= session.outgoing.in_flight();

@@ -263,7 +263,8 @@ impl Broker {
             && let Some(session) = self.sessions.get_mut(from)
         {
             promise.is_owed = qos == QoS::ExactlyOnce && session.rows.durable;
-            promise.is_late = self.out.journal.waits_behind(session, promise.is_owed);
+            let owes = &mut session.rows.owes;
+            promise.is_late = self.out.journal.waits_behind(owes, promise.is_owed);
         }
         promise
     }
@@ -327,12 +328,14 @@ impl Broker {
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its
-    /// own session, if it has one still, gets it like anything else that it published.
+    /// own session, if it has one still, gets it like anything else that it published. It waits behind
+    /// the batch `owes` as anything else that the client publishes.
     pub(super) fn publish_will(
         &mut self,
         from: SessionId,
         will: &crate::session::Will,
         grant: &Grant,
+        owes: &mut u64,
     ) {
         if !grant.may_publish(&will.topic) {
             self.out.counters.wills_refused += 1;
@@ -357,10 +360,8 @@ impl Broker {
             true => Promise::OWED,
             false => Promise::NONE,
         };
-        if self.peers.are_there()
-            && let Some(session) = self.sessions.get_mut(from)
-        {
-            promise.is_late = self.out.journal.waits_behind(session, promise.is_owed);
+        if self.peers.are_there() {
+            promise.is_late = self.out.journal.waits_behind(owes, promise.is_owed);
         }
         self.route_to_others(from, SessionId::default(), &message, promise);
     }

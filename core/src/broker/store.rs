@@ -126,8 +126,8 @@ impl Broker {
         if is_stored || journal.noted_bytes != noted {
             session.relies.batch = journal.await_open();
         }
-        let ended = journal.end_of_session(&session.client_id);
-        session.relies.batch = session.relies.batch.max(ended);
+        let ended = journal.ended_of(&session.client_id);
+        session.relies.batch = session.relies.batch.max(ended.batch);
         let batch = session.relies.batch;
         if !journal.is_committed(batch)
             && let Some(connection) = self.connections.get_mut(id)

@@ -2,7 +2,7 @@
 
 use wherry_core::Config;
 use wherry_tests::scenario::{Client, World, numbers, texts};
-use wherry_tests::wire::{self, Connect, Value, Version, Will, id, kind};
+use wherry_tests::wire::{self, Connect, Properties, Value, Version, Will, id, kind};
 
 const V: Version = Version::V5;
 
@@ -90,6 +90,34 @@ fn a_will_does_not_overtake_what_its_client_has_published() {
     world.expect_nothing(subscriber);
     commit_all_of(&mut world, 0);
     assert_eq!(texts(&world.messages(subscriber)), ["before", "will"]);
+}
+
+#[test]
+fn the_will_of_a_session_that_ends_does_not_overtake_either() {
+    let (mut world, _, publisher, subscriber) = two(Config::default(), 0);
+    world.publish_at(publisher, 2, 1, "t", "before");
+    let at_once = Properties::new().with(id::SESSION_EXPIRY_INTERVAL, Value::Four(0));
+    world.send(publisher, wire::disconnect_with(4, &at_once));
+    world.expect_nothing(subscriber);
+    commit_all_of(&mut world, 0);
+    assert_eq!(texts(&world.messages(subscriber)), ["before", "will"]);
+}
+
+#[test]
+fn what_a_client_publishes_in_another_session_does_not_overtake_either() {
+    // [MQTT-4.6.0-5] It is the same client.
+    let (mut world, connect, publisher, subscriber) = two(Config::default(), 0);
+    world.publish_at(publisher, 2, 1, "t", "before");
+    let publisher = world.dial(V);
+    let after = wire::publish(V, "t", "after");
+    let connect = connect.clean(true).bytes();
+    world.send(publisher, [connect, after.bytes()].concat());
+    world.expect_nothing(subscriber);
+    commit_all_of(&mut world, 0);
+    assert_eq!(
+        texts(&world.messages(subscriber)),
+        ["before", "will", "after"]
+    );
 }
 
 #[test]

@@ -41,7 +41,7 @@ impl Journal {
         self.taken_bytes = 0;
         self.is_failing = false;
         self.committed = self.committed.max(number);
-        self.ended.retain(|_, batch| *batch > number);
+        self.ended.retain(|_, it| it.batch.max(it.owes) > number);
         while self
             .unsure_clocks
             .front()

@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 use super::super::owing::Owing;
 use super::{Journal, ROW_BYTES};
 use crate::peer::Forwarded;
-use crate::session::Session;
 use crate::time::Instant;
 
 #[derive(Debug, Default)]
@@ -50,12 +49,12 @@ impl Journal {
         });
     }
 
-    /// Whether what a session publishes now has to wait behind something that goes to peers once it
-    /// is committed; that it is owed itself is noted for what comes next.
-    pub(in crate::broker) fn waits_behind(&self, session: &mut Session, is_owed: bool) -> bool {
-        let is_late = !self.is_committed(session.rows.owes);
+    /// Whether what a client publishes now has to wait behind something that goes to peers once the
+    /// batch `owes` is committed; if it is owed itself, what comes next waits behind that.
+    pub(in crate::broker) fn waits_behind(&self, owes: &mut u64, is_owed: bool) -> bool {
+        let is_late = !self.is_committed(*owes);
         if is_owed || is_late {
-            session.rows.owes = self.open;
+            *owes = self.open;
         }
         is_late
     }
