@@ -275,6 +275,16 @@ impl Oracle {
                 }
             }
         }
+        // What was sent at QoS 0 is not known any more, and comes again if its message does.
+        for session in &mut self.sessions {
+            for (number, all) in &mut session.got {
+                let instances = &self.messages[*number].instances;
+                all.retain(|got| match got.source {
+                    Source::Direct(place) => got.look.qos > 0 || !instances[place].doubtful,
+                    _ => true,
+                });
+            }
+        }
         let known: BTreeSet<usize> = self.current.values().copied().collect();
         for number in 0..self.messages.len() {
             for instance in 0..self.messages[number].instances.len() {
