@@ -328,8 +328,8 @@ impl Broker {
     }
 
     /// Publishes the will of a client that is gone: to whom it may concern, if the client may. Its
-    /// own session, if it has one still, gets it like anything else that it published. It waits behind
-    /// the batch `owes` as anything else that the client publishes.
+    /// own session, if it has one still, gets it like anything else that it published. It waits
+    /// behind the batch `owes` as anything else that the client publishes.
     pub(super) fn publish_will(
         &mut self,
         from: SessionId,

@@ -344,6 +344,32 @@ fn a_will_of_a_client_that_was_connected_at_a_crash_is_published_after_it() {
 }
 
 #[test]
+fn a_will_that_is_published_at_a_stop_is_not_published_after_it() {
+    let mut world = World::durable(Config::default());
+    let watcher = world.connect_with(&persistent("w"));
+    world.subscribe(watcher, "will/+", 2);
+    world.hang_up(watcher);
+    // One that waits for its time, and one whose client is there.
+    for name in ["absent", "present"] {
+        let connect = wire::connect(V).client_id(name).will(will(name, 60));
+        let connect = connect.with(id::SESSION_EXPIRY_INTERVAL, Value::Four(3600));
+        let client = world.connect_with(&connect);
+        if name == "absent" {
+            world.hang_up(client);
+        }
+    }
+    world.broker.shut_down();
+    world.commit_all();
+    world.crash();
+    let watcher = world.resume(&persistent("w"));
+    let mut wills = world.drain_texts(watcher);
+    wills.sort_unstable();
+    assert_eq!(wills, ["absent", "present"]);
+    world.pass(Duration::from_secs(100));
+    assert!(world.drain_texts(watcher).is_empty());
+}
+
+#[test]
 fn who_may_not_publish_its_will_is_owed_messages_after_a_crash_all_the_same() {
     let mut world = World::durable(Config::default());
     let rule = Rule {
