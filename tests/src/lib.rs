@@ -22,6 +22,7 @@ pub mod broker;
 pub mod client;
 pub mod differential;
 pub mod fuzz;
+pub mod naive;
 pub mod random;
 pub mod rows;
 pub mod scenario;

@@ -7,6 +7,7 @@
 mod durable;
 mod shards;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -563,6 +564,12 @@ impl World {
     #[track_caller]
     pub fn drain_texts(&mut self, client: Client) -> Vec<String> {
         texts(&self.drain(client))
+    }
+
+    /// The topics of [`World::drain`], each once.
+    #[track_caller]
+    pub fn drain_topics(&mut self, client: Client) -> BTreeSet<String> {
+        self.drain(client).into_iter().map(|it| it.topic).collect()
     }
 
     /// How many deliveries were dropped, for whatever reason.

@@ -5,8 +5,8 @@ use alloc::vec::Vec;
 use super::Broker;
 use super::deliver::Post;
 use super::reply::Asker;
-use super::route::{Routed, Routing};
-use crate::message::Encoder;
+use super::route::Routing;
+use super::routed::Routed;
 use crate::peer::{Forwarded, Found, PeerMessage, Returned, Stored};
 use crate::session::SessionId;
 use crate::share::Standing;
@@ -116,20 +116,12 @@ impl Broker {
             ..
         } = self;
         let message = kept.message(out.now);
-        let mut routing = Routing {
-            message: &message,
-            encoder: Encoder::new(&message, &mut scratch.encoded),
-            kept: None,
-            sessions,
-            post: Post {
-                connections,
-                out,
-                config,
-            },
-            after: SessionId::default(),
-            own: None,
-            routed: Routed::default(),
+        let post = Post {
+            connections,
+            out,
+            config,
         };
+        let mut routing = Routing::new(&message, &mut scratch.encoded, sessions, post);
         if plain {
             // Its publisher is not here, so that No Local concerns nobody.
             let nobody = SessionId::default();

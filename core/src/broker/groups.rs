@@ -8,11 +8,12 @@ use super::config::QueuePolicy;
 use super::deliver::Post;
 use super::owing::Promise;
 use super::room::standing;
-use super::route::{Routed, Routing};
-use crate::message::{Encoder, Kept};
+use super::route::Routing;
+use super::routed::Routed;
+use crate::message::Kept;
 use crate::packet::QoS;
 use crate::peer::{Call, Found, Peers, Returned, Shards};
-use crate::session::{Delivery, SessionId};
+use crate::session::Delivery;
 use crate::share::{Candidates, Choice, GroupId, Shares, Standing};
 
 /// How many steps the messages of sessions that have ended may take to go to others in one go.
@@ -120,19 +121,14 @@ impl Broker {
             ..
         } = self;
         let message = kept.message(out.now);
+        let post = Post {
+            connections,
+            out,
+            config,
+        };
         let mut routing = Routing {
-            message: &message,
-            encoder: Encoder::new(&message, &mut scratch.encoded),
             kept: Some(Arc::clone(kept)),
-            sessions,
-            post: Post {
-                connections,
-                out,
-                config,
-            },
-            after: SessionId::default(),
-            own: None,
-            routed: Routed::default(),
+            ..Routing::new(&message, &mut scratch.encoded, sessions, post)
         };
         *work += routing.hand_to_any(shares, group, peers, tried, found);
         routing.send_calls(peers, tickets, ticket, promise);

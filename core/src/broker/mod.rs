@@ -44,6 +44,7 @@ mod reply;
 mod restore;
 mod room;
 mod route;
+mod routed;
 mod serve;
 mod store;
 mod subscribe;

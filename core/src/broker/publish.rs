@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::handshake::is_reserved;
 use super::owing::Promise;
 use super::reply::{Answer, Reliance, reason_as_told};
-use super::route::Routed;
+use super::routed::Routed;
 use super::{Broker, Cause, EventKind, Strictness};
 use crate::connection::ConnectionId;
 use crate::message::{Message, Original, owned_properties, write_owned};

@@ -11,7 +11,7 @@ use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 
 use super::Broker;
-use super::route::Routed;
+use super::routed::Routed;
 use crate::connection::{Connection, ConnectionId};
 use crate::packet::{
     Ack, Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode, SubAck, UnsubAck,

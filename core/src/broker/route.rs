@@ -11,8 +11,9 @@ use super::deliver::{Post, Put};
 use super::outlet::Outlet;
 use super::owing::Promise;
 use super::room::{has_room, make_room};
+use super::routed::Routed;
 use crate::message::{Encoder, Head, Kept, Message};
-use crate::packet::{QoS, ReasonCode};
+use crate::packet::QoS;
 use crate::peer::Shards;
 use crate::session::{Delivery, Identifiers, Row, Session, SessionId, Subscription};
 use crate::share::GroupId;
@@ -63,57 +64,6 @@ pub(super) struct Own {
     group: GroupId,
 }
 
-/// What became of a message.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Routed {
-    /// How many subscribers it matched.
-    pub(super) matched: usize,
-    /// How many of them have not taken it because their queue is full.
-    pub(super) refused: usize,
-    /// Why it went nowhere at all, or was not retained.
-    pub(super) refusal: Option<ReasonCode>,
-    /// The ticket under which peers say more of it; 0 is none.
-    pub(super) ticket: u64,
-}
-
-impl Routed {
-    /// What became of it here and there, together.
-    pub(super) fn add(&mut self, other: Self) {
-        self.matched += other.matched;
-        self.refused += other.refused;
-        self.refusal = self.refusal.or(other.refusal);
-    }
-
-    /// It was taken, and not by nobody.
-    pub(super) fn taken() -> Self {
-        Self {
-            matched: 1,
-            ..Self::default()
-        }
-    }
-
-    /// It was not taken.
-    pub(super) fn refused(reason: ReasonCode) -> Self {
-        Self {
-            refusal: Some(reason),
-            ..Self::default()
-        }
-    }
-
-    /// What its publisher is told.
-    pub(super) fn reason(self) -> ReasonCode {
-        if let Some(reason) = self.refusal {
-            reason
-        } else if self.matched == 0 {
-            ReasonCode::NoMatchingSubscribers
-        } else if self.refused == self.matched {
-            ReasonCode::QuotaExceeded
-        } else {
-            ReasonCode::Success
-        }
-    }
-}
-
 impl Broker {
     /// Hands a message to all who subscribed to its topic.
     pub(super) fn route(&mut self, from: SessionId, message: &Message<'_>) -> Routed {
@@ -151,19 +101,15 @@ impl Broker {
         } = scratch;
         own.clear();
         peers.overfull = Shards::NONE;
+        let post = Post {
+            connections,
+            out,
+            config,
+        };
         let mut routing = Routing {
-            message,
-            encoder: Encoder::new(message, encoded),
-            kept: None,
-            sessions,
-            post: Post {
-                connections,
-                out,
-                config,
-            },
             after,
             own: Some(own),
-            routed: Routed::default(),
+            ..Routing::new(message, encoded, sessions, post)
         };
         *work += routing.hand_to_subscribers(filters, matches, from);
         groups.clear();
@@ -192,20 +138,13 @@ impl Broker {
             return;
         }
         let mut own = core::mem::take(&mut self.scratch.own);
-        let mut routing = Routing {
-            message,
-            encoder: Encoder::new(message, &mut self.scratch.encoded),
-            kept: None,
-            sessions: &mut self.sessions,
-            post: Post {
-                connections: &mut self.connections,
-                out: &mut self.out,
-                config: &self.config,
-            },
-            after: SessionId::default(),
-            own: None,
-            routed: Routed::default(),
+        let post = Post {
+            connections: &mut self.connections,
+            out: &mut self.out,
+            config: &self.config,
         };
+        let encoded = &mut self.scratch.encoded;
+        let mut routing = Routing::new(message, encoded, &mut self.sessions, post);
         for own in own.drain(..) {
             routing.hand_to(session, own.subscription, &own.more, own.group);
         }
@@ -276,6 +215,28 @@ pub(super) struct Routing<'m, 'b> {
     pub(super) after: SessionId,
     pub(super) own: Option<&'b mut Vec<Own>>,
     pub(super) routed: Routed,
+}
+
+impl<'m, 'b> Routing<'m, 'b> {
+    /// For a message that nobody has got yet, encoded in `scratch`.
+    #[inline]
+    pub(super) fn new(
+        message: &'m Message<'m>,
+        scratch: &'b mut Vec<u8>,
+        sessions: &'b mut SlotMap<SessionId, Session>,
+        post: Post<'b>,
+    ) -> Self {
+        Self {
+            message,
+            encoder: Encoder::new(message, scratch),
+            kept: None,
+            sessions,
+            post,
+            after: SessionId::default(),
+            own: None,
+            routed: Routed::default(),
+        }
+    }
 }
 
 /// How a message goes to one of its receivers.

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use slotmap::Key;
 
 use super::journal::{Journal, Pending};
-use super::route::Routed;
+use super::routed::Routed;
 use super::{Action, Broker};
 use crate::connection::{ConnectionId, NEVER, Paused};
 use crate::message::{Kept, Message};

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 
 use super::Broker;
 use super::reply::{Answer, reason_as_told};
-use super::route::Routed;
+use super::routed::Routed;
 use crate::connection::ConnectionId;
 use crate::packet::{PacketId, ProtocolVersion, QoS};
 use crate::peer::Exception;

@@ -146,10 +146,11 @@ impl World {
             true => self.oracle.crashed(safe, self.now),
             false => self.oracle.forgotten(),
         }
-        if let Some(rows) = self.rows.clone() {
+        if let Some(rows) = &self.rows {
             self.trace.line(|| {
                 let mut all = String::from("the store holds");
-                rows.for_each(|row| all += &format!("\n  {row:?}"));
+                let mut add = |row| all += &format!("\n  {row:?}");
+                rows.clone().for_each(&mut add);
                 all
             });
         }

@@ -2,6 +2,8 @@
 
 use wherry_core::permission::{Access, Effect, Grant, Rule};
 
+pub(crate) use crate::naive::matches;
+
 /// Topics of ordinary messages.
 pub(crate) const TOPICS: [&str; 11] = [
     "a/0", "a/1", "b/0", "b/1", "a/deep/0", "a/deep/1", "c", "p/0", "p/1", "$d/0", "a",
@@ -40,24 +42,6 @@ pub(crate) fn split(name: &str) -> (Option<&str>, &str) {
         }
         None => (None, name),
     }
-}
-
-/// Whether a filter matches a topic.
-pub(crate) fn matches(filter: &str, topic: &str) -> bool {
-    if topic.starts_with('$') && !filter.starts_with('$') {
-        return false; // [MQTT-4.7.2-1]
-    }
-    let mut levels = topic.split('/');
-    for part in filter.split('/') {
-        if part == "#" {
-            return true;
-        }
-        match levels.next() {
-            Some(level) if part == "+" || part == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 /// What a client may do, by number.

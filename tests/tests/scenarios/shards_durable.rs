@@ -147,13 +147,7 @@ fn a_subscription_that_is_acknowledged_brings_what_is_retained_after_a_crash_too
     world.crash();
     world.commit_all();
     let subscriber = world.resume(&connect);
-    let mut topics: Vec<_> = world
-        .drain(subscriber)
-        .into_iter()
-        .map(|it| it.topic)
-        .collect();
-    topics.sort();
-    topics.dedup();
+    let topics = world.drain_topics(subscriber);
     assert_eq!(topics.len(), 3);
 }
 

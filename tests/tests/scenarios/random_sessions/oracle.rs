@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use wherry_tests::naive::matches;
+
 /// The number of a message; it stands in its payload.
 pub(super) type Number = usize;
 
@@ -88,20 +90,6 @@ fn filter_of(name: &str) -> (bool, &str) {
         Some(rest) => (true, rest.split_once('/').expect("a filter").1),
         None => (false, name),
     }
-}
-
-fn matches(filter: &str, topic: &str) -> bool {
-    let mut levels = topic.split('/');
-    for part in filter.split('/') {
-        if part == "#" {
-            return true;
-        }
-        match levels.next() {
-            Some(level) if part == "+" || part == level => {}
-            _ => return false,
-        }
-    }
-    levels.next().is_none()
 }
 
 impl Oracle {
