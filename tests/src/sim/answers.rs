@@ -158,6 +158,7 @@ impl World {
             .iter()
             .filter(|(_, inbound)| inbound.line != line && !inbound.received)
             .map(|(id, _)| *id)
+            .filter(|id| self.oracle.is_in_flight(line, *id))
             .collect();
         if ids.is_empty() {
             return false;

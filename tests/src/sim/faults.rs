@@ -30,6 +30,7 @@ impl World {
             Fault::Kick => self.kick(),
             Fault::Reconfigure => self.reconfigure(),
             Fault::Restart => self.restart(),
+            Fault::Crash if self.waits_for_batch() => self.crash_waits = true,
             Fault::Crash => self.crash(),
             Fault::StoreDown => self.store_down(),
         }
@@ -96,6 +97,13 @@ impl World {
             let what = self.process.unrest();
             self.oracle.fail("nothing comes to rest", what);
         }
+    }
+
+    /// Half of the crashes that would come while nothing is on its way to the store wait until
+    /// something is: it is then that most can be lost.
+    fn waits_for_batch(&mut self) -> bool {
+        let is_at_rest = self.process.shards.iter().all(|it| it.batch.is_none());
+        self.rows.is_some() && is_at_rest && self.random.below(2) == 0
     }
 
     fn crash(&mut self) {

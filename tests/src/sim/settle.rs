@@ -135,11 +135,18 @@ impl World {
         }
     }
 
-    /// Somebody new subscribes to everything: what is retained is what should be.
+    /// Somebody new subscribes to everything at each shard: what is retained is what should be.
+    /// Whoever did what last, all shards have the same.
     fn look_at_retained(&mut self) {
+        let first = self.clients.len();
         for shard in 0..self.process.shards.len() {
             if self.failure().is_none() {
                 self.look_at_retained_in(shard);
+            }
+        }
+        for newcomer in first + 1..self.clients.len() {
+            if self.failure().is_none() {
+                self.oracle.have_the_same_retained(first, newcomer);
             }
         }
         let said: Vec<usize> = (0..self.plan.clients).collect();

@@ -75,6 +75,8 @@ pub(crate) struct World {
     pub(crate) rows: Option<Rows>,
     /// The store does not take anything.
     pub(crate) is_store_down: bool,
+    /// The broker dies before the next batch is in the store.
+    pub(crate) crash_waits: bool,
     pub(crate) door: Arc<Door>,
     pub(crate) lines: Vec<Line>,
     pub(crate) clients: Vec<Client>,
@@ -116,6 +118,7 @@ impl World {
             process,
             rows,
             is_store_down: false,
+            crash_waits: false,
             door,
             lines: Vec::new(),
             clients: Vec::new(),
@@ -308,7 +311,11 @@ impl World {
             events.push((now + lag(delays.link), Event::Adopt(start, to)));
         }
         for shard in self.process.take_batches(self.oracle.turn() + 1) {
-            events.push((now + lag(delays.store), Event::Commit(start, shard)));
+            let time = lag(delays.store);
+            if std::mem::take(&mut self.crash_waits) {
+                events.push((now + lag(time), Event::Fault(Fault::Crash)));
+            }
+            events.push((now + time, Event::Commit(start, shard)));
         }
         for (at, event) in events {
             self.at(at, event);

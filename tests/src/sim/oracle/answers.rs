@@ -17,6 +17,13 @@ impl Oracle {
         }
     }
 
+    /// Whether the client got a message under this identifier while it was in: the last words of a
+    /// connection that was over do not count.
+    pub(crate) fn is_in_flight(&self, conn: usize, id: u16) -> bool {
+        self.session_of(conn)
+            .is_some_and(|session| self.sessions[session].flights.contains_key(&id))
+    }
+
     /// PUBACK, PUBREC with an error, or PUBCOMP came: the client is done with a message.
     pub(super) fn answered(&mut self, conn: usize, session: usize, id: u16, is_any: bool) {
         let Some(flight) = self.sessions[session].flights.get_mut(&id) else {

@@ -124,21 +124,17 @@ impl Oracle {
     /// A session goes on as if its client had left when the new process began.
     fn session_survives(&mut self, session: usize, safe: Turn) {
         let (now, turn) = (self.now, self.turn);
+        self.subscriptions_survive(session, safe);
+        self.sessions[session].owed = self.owed_survive(session, safe);
         if let Some(conn) = self.sessions[session].conn {
-            self.subscriptions_survive(session, safe);
-            let owed = self.owed_survive(session, safe);
             self.ended(conn, None);
             let it = &mut self.sessions[session];
             if it.ended.is_some() {
                 return;
             }
             it.left_by_crash = true;
-            it.owed = owed;
         } else {
-            self.subscriptions_survive(session, safe);
-            let owed = self.owed_survive(session, safe);
             let it = &mut self.sessions[session];
-            it.owed = owed;
             // That it was gone is perhaps not known.
             if it.left_by_crash || it.left.is_some_and(|left| left > safe) {
                 let latest = (it.ends_at.is_some()).then(|| now + Millis::from(it.expiry) * 1000);

@@ -1,8 +1,10 @@
 //! What is retained.
 
+use std::collections::BTreeSet;
+
 use super::Oracle;
 use super::op::Op;
-use super::session::Source;
+use super::session::{Got, Source};
 use crate::sim::packets::Number;
 
 /// A message was retained, or, if it is empty, the one of its topic was cleared.
@@ -104,6 +106,26 @@ impl Oracle {
                 && !other.clears
                 && self.sessions[session].has_got(other.number, source)
         })
+    }
+
+    /// Two clients that came when all was quiet were told the same, but for what expired between
+    /// them.
+    pub(crate) fn have_the_same_retained(&mut self, one: usize, other: usize) {
+        let told = |client: usize| -> BTreeSet<Number> {
+            let session = self.current.get(&client).map(|it| &self.sessions[*it]);
+            let got = session.into_iter().flat_map(|it| &it.got);
+            let is_retained = |got: &Got| matches!(got.source, Source::Replay(_));
+            got.filter(|(_, all)| all.iter().any(is_retained))
+                .map(|(number, _)| *number)
+                .filter(|number| self.messages[*number].content.expiry.is_none())
+                .collect()
+        };
+        let (one, other) = (told(one), told(other));
+        if one != other {
+            let words = |number: &Number| format!("\n  {}", self.describe(*number));
+            let what = one.symmetric_difference(&other).map(words).collect();
+            self.fail("not retained at all shards", what);
+        }
     }
 
     /// The topics under which something was ever retained.
