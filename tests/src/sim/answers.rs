@@ -157,8 +157,8 @@ impl World {
             .inbox
             .iter()
             .filter(|(_, inbound)| inbound.line != line && !inbound.received)
+            .filter(|(id, inbound)| self.oracle.is_in_flight(line, **id, inbound.line))
             .map(|(id, _)| *id)
-            .filter(|id| self.oracle.is_in_flight(line, *id))
             .collect();
         if ids.is_empty() {
             return false;

@@ -17,11 +17,13 @@ impl Oracle {
         }
     }
 
-    /// Whether the client got a message under this identifier while it was in: the last words of a
-    /// connection that was over do not count.
-    pub(crate) fn is_in_flight(&self, conn: usize, id: u16) -> bool {
-        self.session_of(conn)
-            .is_some_and(|session| self.sessions[session].flights.contains_key(&id))
+    /// Whether the session that a client is in has a message in flight under this identifier that
+    /// last came on connection `by`: what a connection wrote when it was over, and what belonged to
+    /// an earlier session, has not.
+    pub(crate) fn is_in_flight(&self, conn: usize, id: u16, by: usize) -> bool {
+        let session = self.session_of(conn).map(|session| &self.sessions[session]);
+        let flight = session.and_then(|session| session.flights.get(&id));
+        flight.is_some_and(|flight| flight.conn == by)
     }
 
     /// PUBACK, PUBREC with an error, or PUBCOMP came: the client is done with a message.

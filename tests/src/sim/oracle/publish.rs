@@ -156,11 +156,21 @@ impl Oracle {
         let (topic, retain) = (content.topic, content.retain);
         let mut groups: Vec<&'static str> = Vec::new();
         if passed_on {
-            for session in self.current.values() {
-                for sub in &self.sessions[*session].subs {
+            let current = self.current.values();
+            let current = current.map(|session| (&self.sessions[*session], None));
+            // Those that are perhaps still there, and what they had when nobody knew any more.
+            let lost = self.sessions.iter().filter_map(|it| {
+                let ended = it.ended.filter(|_| self.unsure.contains(&it.client));
+                ended.map(|ended| (it, Some(ended)))
+            });
+            for (it, lost) in current.chain(lost) {
+                let may_cover = |sub: &&Sub| match (lost, sub.gone) {
+                    (Some(ended), Some(gone)) => gone.from >= ended,
+                    _ => sub.may_cover(&op),
+                };
+                for sub in it.subs.iter().filter(may_cover) {
                     if let Some(group) = sub.group
                         && matches(sub.filter, topic)
-                        && sub.may_cover(&op)
                         && !groups.contains(&group)
                     {
                         groups.push(group);

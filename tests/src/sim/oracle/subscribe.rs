@@ -214,8 +214,10 @@ impl Oracle {
                 sub.made.to = Some(turn);
                 new.push(place);
             }
+            // One that is refused leaves the one before it.
             if let Some(gone) = &mut sub.gone
                 && gone.order == order
+                && (told || right.may_receive_some(sub.filter))
             {
                 gone.to = Some(turn);
             }
@@ -250,13 +252,15 @@ impl Oracle {
             {
                 continue;
             }
-            // What came after SUBSCRIBE, and was taken for the replay of the one before, was this
-            // one's.
+            // What came after SUBSCRIBE, and was taken for the replay of the one before or for
+            // what was not owed, was this one's.
             let is_like = |got: &Got| {
-                let is_its = |of: usize| it.subs[of].name == sub.name;
-                matches!(got.source, Source::Replay(of) if is_its(of) || !got.was_owed)
-                    && got.look == look
-                    && got.turn >= sub.made.from
+                let may_be = match got.source {
+                    Source::Replay(of) => it.subs[of].name == sub.name || !got.was_owed,
+                    Source::Direct(_) => !got.was_owed,
+                    Source::Group(..) => false,
+                };
+                may_be && got.look == look && got.turn >= sub.made.from
             };
             if it
                 .got
