@@ -53,9 +53,11 @@ impl Oracle {
             return;
         };
         let (number, source) = (flight.number, flight.source);
-        if let Some(flight) = flights.remove(&id)
+        if let Some(mut flight) = flights.remove(&id)
             && self.terms.is_durable
         {
+            self.count += 1;
+            flight.done = self.count;
             self.sessions[session].done.push((self.turn, id, flight));
         }
         if let Some(number) = number

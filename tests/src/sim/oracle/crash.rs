@@ -215,27 +215,23 @@ impl Oracle {
             let Some(number) = flight.number else {
                 continue;
             };
-            let it = &self.sessions[session];
-            // Those that clear cannot be told apart.
-            let clears = self.messages[number].content.payload.is_empty();
-            let is_replay = matches!(flight.source, Source::Replay(_));
-            let is_over = flight.unsure || flight.answered || is_replay;
-            let is_over = is_over || self.terms.lossy || clears;
-            // Which of several times it is that the message came, nobody knows.
-            let instances = 0..self.messages[number].instances.len();
-            let mut direct = instances.map(Source::Direct);
-            let is_due = !is_over
-                && self.is_stored(it, number, flight.source, safe)
-                && direct.all(|source| self.is_stored(it, number, source, safe));
+            let is_due =
+                !flight.unsure && !flight.answered && self.is_known(session, &flight, number, safe);
             flight.due = is_due.then_some(NOBODY);
             again.push(flight);
         }
-        let it = &mut self.sessions[session];
-        it.flights.extend(kept);
-        for (turn, id, mut flight) in std::mem::take(&mut it.done) {
+        let done = std::mem::take(&mut self.sessions[session].done);
+        self.sessions[session].flights.extend(kept);
+        for (turn, id, mut flight) in done {
             if turn <= safe || (flight.number.is_none() && flight.look.qos < 2) {
                 continue;
             }
+            let is_known = |number: Number| {
+                let is_one = self.messages[number].instances.len() == 1;
+                is_one && self.is_known(session, &flight, number, safe)
+            };
+            flight.is_bound = flight.look.qos == 1 && flight.number.is_some_and(is_known);
+            let it = &mut self.sessions[session];
             match flight.look.qos {
                 2 if flight.told => drop(it.releases_again.insert(id)),
                 _ => {
@@ -244,8 +240,23 @@ impl Oracle {
                 }
             }
         }
+        let it = &mut self.sessions[session];
         it.again.append(&mut again);
         it.again.sort_by_key(|flight| flight.order);
+    }
+
+    /// Whether it is known which copy of a message it is, and that it is in the store if it was not
+    /// taken out again.
+    fn is_known(&self, session: usize, flight: &Flight, number: Number, safe: Turn) -> bool {
+        let it = &self.sessions[session];
+        // Those that clear cannot be told apart.
+        let clears = self.messages[number].content.payload.is_empty();
+        let is_replay = matches!(flight.source, Source::Replay(_));
+        // Which of several times it is that the message came, nobody knows.
+        let instances = 0..self.messages[number].instances.len();
+        let mut all = instances.map(Source::Direct).chain([flight.source]);
+        !(is_replay || clears || self.terms.lossy)
+            && all.all(|source| self.is_stored(it, number, source, safe))
     }
 
     /// What of the messages and of the copies for groups is still sure.
@@ -322,10 +333,22 @@ impl Oracle {
                 && flight.look.retain == got.retain
                 && flight.look.identifiers == got.subscription_identifiers()
         };
-        let Some(place) = it.again.iter().position(is_it) else {
+        // Of several that look the same, the one that must come.
+        let must = |flight: &Flight| flight.due.is_some() && is_it(flight);
+        let place = it.again.iter().position(must);
+        let Some(place) = place.or_else(|| it.again.iter().position(is_it)) else {
             return false;
         };
         let mut flight = it.again.remove(place);
+        // The client was done with it. Nothing that it was done with later was left out of the store
+        // for that, so that it does not have the older of two alone in the end.
+        let done = flight.done;
+        for other in &mut it.again {
+            if done > 0 && other.done > done && other.is_bound {
+                other.due = Some(NOBODY);
+            }
+        }
+        flight.done = 0;
         self.count += 1;
         flight.order = self.count;
         flight.conn = conn;

@@ -100,6 +100,8 @@ impl Oracle {
                 answered: false,
                 unsure: false,
                 due: None,
+                done: 0,
+                is_bound: false,
             };
             it.flights.insert(id, flight);
         }

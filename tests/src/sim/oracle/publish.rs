@@ -320,6 +320,9 @@ impl Oracle {
         };
         // What is taken for a repetition comes to those who were there at first.
         let first = message.instances[instance].same_as.unwrap_or(instance);
+        if message.instances[first].refused {
+            return; // It is perhaps held all the same, until it is released.
+        }
         let expires = message.instances[first].expires(message.content.expiry);
         let expires = expires.map(|(earliest, _)| earliest);
         let first = message.instances[first].op;

@@ -243,6 +243,11 @@ pub(super) struct Flight {
     pub(super) unsure: bool,
     /// It must be sent again on this connection.
     pub(super) due: Option<usize>,
+    /// When the broker knew that the client is done with it, in the order in which it knew; 0 is
+    /// never.
+    pub(super) done: u64,
+    /// It comes back if something does that the client was done with before it.
+    pub(super) is_bound: bool,
 }
 
 /// A QoS 2 message of a client that it has not released.
