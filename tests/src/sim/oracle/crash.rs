@@ -340,8 +340,8 @@ impl Oracle {
             return false;
         };
         let mut flight = it.again.remove(place);
-        // The client was done with it. Nothing that it was done with later was left out of the store
-        // for that, so that it does not have the older of two alone in the end.
+        // The client was done with it. Nothing that it was done with later was left out of the
+        // store for that, or it would have the older of two in the end.
         let done = flight.done;
         for other in &mut it.again {
             if done > 0 && other.done > done && other.is_bound {
