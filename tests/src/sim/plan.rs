@@ -217,6 +217,8 @@ impl Plan {
         // would answer another message.
         let ends = features.crashes || features.restarts;
         features.early_answers &= !(features.store && ends);
+        // Whether one that leaves at once was let in while the store fails, nobody can tell.
+        features.hasty &= !(features.store && features.store_failures);
         // What was sent on a connection that is let in late comes after what was sent on another:
         // an identifier is not free then although its message is over.
         features.low_ids &= !features.slow_doors && !features.hasty;

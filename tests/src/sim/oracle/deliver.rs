@@ -337,7 +337,9 @@ impl Oracle {
                 let key = (self.line_of(from, instance), topic, look.qos);
                 let order = instance.op.order;
                 let may_follow = |last: Option<u64>| last.is_none_or(|last| last <= order);
+                // Of many times nobody knows which it is.
                 way.in_order = message.content.payload.is_empty()
+                    || message.instances.len() > 2
                     || may_follow(it.last.get(&key).copied())
                     // What came was perhaps taken for something else since.
                     || may_follow(self.last_of(it, key));

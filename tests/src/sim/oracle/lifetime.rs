@@ -69,13 +69,6 @@ impl Oracle {
         };
         if is_refused {
             self.conns[conn].refused = true;
-            let current = self.current.get(&hello.client);
-            if let Some(old) = current.and_then(|session| self.sessions[*session].conn)
-                && !self.is_stored_anew(&hello)
-            {
-                // It may have come in and left at once.
-                self.conns[old].reasons.push(0x8e);
-            }
             return;
         }
         if self.conns[conn].is_hostile {
@@ -148,17 +141,12 @@ impl Oracle {
 
     /// Whether nobody can be let in without a word to the store.
     fn needs_store(&self, hello: &Hello, status: Status) -> bool {
+        let is_kept =
+            hello.expiry > 0 && self.terms.config.max_session_expiry != Some(Duration::ZERO);
         let client = &hello.client;
         let known = self.current.get(client).map(|it| &self.sessions[*it]);
         let may_be_stored = known.is_some_and(|it| it.stored) || self.unsure.contains(client);
-        self.is_stored_anew(hello) || (may_be_stored && !status.is_in)
-    }
-
-    /// Whether there is something new to be stored for a client that comes in.
-    fn is_stored_anew(&self, hello: &Hello) -> bool {
-        let is_kept =
-            hello.expiry > 0 && self.terms.config.max_session_expiry != Some(Duration::ZERO);
-        is_kept || hello.will.is_some()
+        is_kept || hello.will.is_some() || (may_be_stored && !status.is_in)
     }
 
     fn begin_session(&mut self, client: usize, name: &str) -> usize {

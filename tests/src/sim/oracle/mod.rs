@@ -383,7 +383,7 @@ impl Oracle {
         for conn in &self.verdicts {
             let mut early = self.conns[*conn].early.iter();
             let is_bye = early.any(|sent| matches!(sent, Sent::Disconnect { .. }));
-            if is_bye && !status(*conn).is_in {
+            if is_bye && !status(*conn).is_in && !comes(self, *conn) {
                 self.leaving.push(*conn);
             }
         }

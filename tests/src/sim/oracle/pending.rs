@@ -93,8 +93,10 @@ impl Oracle {
         for session in sessions {
             let owed = std::mem::take(&mut self.sessions[session].owed);
             let mut is_missing = |owed: &Owed| {
-                let Source::Direct(place) = owed.source else {
-                    return true;
+                let place = match owed.source {
+                    Source::Direct(place) => place,
+                    Source::Replay(sub) => return !self.may_have_come(session, owed, sub),
+                    Source::Group(..) => return true,
                 };
                 // Whatever is taken for the same will do.
                 let instances = &self.messages[owed.number].instances;
@@ -109,6 +111,17 @@ impl Oracle {
             let missing: Vec<Owed> = owed.into_iter().filter(|owed| is_missing(owed)).collect();
             self.sessions[session].owed = missing;
         }
+    }
+
+    /// Whether what has come of a message that was published several times may have been a replay.
+    fn may_have_come(&self, session: usize, owed: &Owed, sub: usize) -> bool {
+        let it = &self.sessions[session];
+        let made = it.subs[sub].made;
+        let all = it.got.get(&owed.number).into_iter().flatten();
+        let mut like = all.filter(|got| {
+            got.turn >= made.from && owed.look.as_ref().is_none_or(|look| *look == got.look)
+        });
+        self.messages[owed.number].instances.len() > 1 && like.next().is_some()
     }
 
     /// Whether something that has come may have come by this; if that was due by something else,

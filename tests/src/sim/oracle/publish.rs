@@ -345,7 +345,7 @@ impl Oracle {
                 continue;
             }
             // What its client could take and was allowed when the message came, nobody knows.
-            let has_changed = is_spread && it.changed >= op.from;
+            let has_changed = it.changed >= op.from;
             let has_come = |other: &usize| it.has_got(number, Source::Direct(*other));
             if has_changed || like.iter().any(has_come) {
                 continue;
@@ -418,7 +418,7 @@ impl Oracle {
                         && it.takes(size)
                         && it.right.may_receive(topic)
                         && !is_leaving
-                        && !(self.terms.is_spread && it.changed >= op.from);
+                        && it.changed < op.from;
                     all &= can && sub.qos > 0;
                     some |= can && sub.covers(&op);
                 }
