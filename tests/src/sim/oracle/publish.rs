@@ -109,12 +109,13 @@ impl Oracle {
         let refused = !self.sessions[session].right.may_publish(topic);
         let op = self.op(conn);
         let instance = self.add_instance(number, session, op, !refused);
-        if let Some(held) = held {
+        // What is refused for want of room has perhaps come to some, and is new when it comes again.
+        if let Some(held) = held
+            && held.number == number
+            && !self.terms.is_short()
+        {
             let known = self.instance(number, held.instance).same_as;
-            // What is refused for want of room has perhaps come to some, and is new when it comes
-            // again.
-            let is_same = held.number == number && !self.terms.is_short();
-            let same_as = Some(known.unwrap_or(held.instance)).filter(|_| is_same);
+            let same_as = Some(known.unwrap_or(held.instance));
             self.messages[number].instances[instance].same_as = same_as;
         }
         awaited.instance = Some(instance);
