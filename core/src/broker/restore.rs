@@ -124,8 +124,16 @@ impl Broker {
         for id in it.incoming.iter().copied().filter_map(PacketId::new) {
             session.incoming.hold(id);
         }
+        // From when on its time counts is known now, and the next start has to know it.
+        let begins = stored.ends.is_none() && session.ends != NEVER;
+        let is_due = will.is_some_and(|will| will.due.is_none()) && session.will_due != NEVER;
         let id = self.begin_session(session);
         self.absent += 1;
+        if (begins || is_due)
+            && let Some(session) = self.sessions.get_mut(id)
+        {
+            self.out.journal.session(id, &mut session.rows, now);
+        }
         for (filter, subscription) in &it.subscriptions {
             self.restore_subscription(id, filter, *subscription);
         }

@@ -430,6 +430,20 @@ fn sessions_expire_as_they_would_have_without_the_downtime() {
 }
 
 #[test]
+fn a_session_expires_however_often_the_broker_dies_before() {
+    let mut world = World::durable(Config::default());
+    world.connect_with(&persistent("s"));
+    world.crash();
+    for _ in 0..3 {
+        world.pass(Duration::from_secs(1000));
+        assert_eq!(world.broker.sessions(), 1);
+        world.crash();
+    }
+    world.pass(Duration::from_secs(601));
+    assert_eq!(world.broker.sessions(), 0, "an hour after the first crash");
+}
+
+#[test]
 fn in_flight_and_waiting_messages_come_back_in_order() {
     let mut world = World::durable(Config::default());
     let connect = persistent("s");

@@ -340,9 +340,12 @@ impl Oracle {
             return false;
         };
         let mut flight = it.again.remove(place);
-        // The client was done with it. Nothing that it was done with later was left out of the
-        // store for that, or it would have the older of two in the end.
-        let done = flight.done;
+        // The client was done with it, if it is this one of those that look the same. Nothing that
+        // it was done with later was left out of the store for that, or it would have the older of
+        // two in the end.
+        let number = flight.number.unwrap_or_default();
+        let is_one = self.messages[number].instances.len() == 1;
+        let done = if is_one { flight.done } else { 0 };
         for other in &mut it.again {
             if done > 0 && other.done > done && other.is_bound {
                 other.due = Some(NOBODY);

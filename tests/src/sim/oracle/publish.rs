@@ -109,7 +109,8 @@ impl Oracle {
         let refused = !self.sessions[session].right.may_publish(topic);
         let op = self.op(conn);
         let instance = self.add_instance(number, session, op, !refused);
-        // What is refused for want of room has perhaps come to some, and is new when it comes again.
+        // What is refused for want of room has perhaps come to some, and is new when it comes
+        // again.
         if let Some(held) = held
             && held.number == number
             && !self.terms.is_short()
