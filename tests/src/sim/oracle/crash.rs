@@ -38,29 +38,30 @@ impl Oracle {
         self.inside.clear();
     }
 
-    /// What a member of a shared subscription was done with may go to another one, if nobody knows.
+    /// What a member of a shared subscription got or was done with may go to another one, or come
+    /// anew, if the store does not know.
     fn answers_are_forgotten(&mut self, safe: Turn) {
-        for session in &self.sessions {
-            for (number, all) in &session.got {
-                for got in all
-                    .iter()
-                    .filter(|got| got.turn > safe && got.look.qos == 0)
-                {
-                    if let Source::Group(group, place) = got.source {
-                        let copies = &mut self.messages[*number].instances[place].copies;
-                        for copy in copies.iter_mut().filter(|copy| copy.group == group) {
-                            (copy.over, copy.holder, copy.must) = (false, None, false);
-                        }
+        let messages = &mut self.messages;
+        let mut forget = |number: Number, group: &str, place: usize| {
+            let copies = &mut messages[number].instances[place].copies;
+            for copy in copies.iter_mut().filter(|copy| copy.group == group) {
+                (copy.over, copy.holder, copy.must) = (false, None, false);
+            }
+        };
+        for session in &mut self.sessions {
+            for (number, all) in &mut session.got {
+                all.retain(|got| match got.source {
+                    Source::Group(group, place) if got.turn > safe => {
+                        forget(*number, group, place);
+                        false
                     }
-                }
+                    _ => true,
+                });
             }
             for (_, _, flight) in session.done.iter().filter(|(turn, ..)| *turn > safe) {
                 if let (Some(number), Source::Group(group, place)) = (flight.number, flight.source)
                 {
-                    let copies = &mut self.messages[number].instances[place].copies;
-                    for copy in copies.iter_mut().filter(|copy| copy.group == group) {
-                        (copy.over, copy.holder, copy.must) = (false, None, false);
-                    }
+                    forget(number, group, place);
                 }
             }
         }
@@ -255,7 +256,10 @@ impl Oracle {
         // Which of several times it is that the message came, nobody knows.
         let instances = 0..self.messages[number].instances.len();
         let mut all = instances.map(Source::Direct).chain([flight.source]);
-        !(is_replay || clears || self.terms.lossy)
+        // Which member had it is forgotten if that is not in the store.
+        let is_lost =
+            matches!(flight.source, Source::Group(..)) && !it.has_got(number, flight.source);
+        !(is_replay || clears || is_lost || self.terms.lossy)
             && all.all(|source| self.is_stored(it, number, source, safe))
     }
 
