@@ -24,6 +24,7 @@ pub mod report;
 pub mod seed;
 pub mod shard;
 mod shown;
+pub mod store;
 pub mod supervisor;
 
 pub use wherry_core as core;

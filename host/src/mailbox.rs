@@ -15,6 +15,10 @@ pub enum Mail {
     Ready(ConnectionId),
     /// Credentials that took their time have been checked.
     Decided(ConnectionId, Decision),
+    /// The store has this batch for good.
+    Committed(u64),
+    /// The store fails, and tries again.
+    StoreFails,
     /// Stop gracefully.
     ShutDown,
     /// Stop now.

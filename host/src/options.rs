@@ -8,7 +8,7 @@ use clap::error::{ContextKind, ContextValue};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::address::{ListenAddr, MQTT_PORT};
-use crate::config::{self, Settings};
+use crate::config::{self, Backend, Settings};
 use crate::logging::{Format, Level};
 use crate::shown::Shown;
 
@@ -69,6 +69,11 @@ pub struct Flags {
     /// Listen on this port for this machine only: short for --listen 127.0.0.1:PORT
     #[arg(short, long, value_name = "PORT", allow_negative_numbers = true, value_parser = port)]
     pub port: Option<u16>,
+
+    /// Keep sessions and messages in this directory, so that what is acknowledged outlives the
+    /// broker; it is made if it is not there. Short for backend and path under [persistence]
+    #[arg(short, long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
 
     /// How much to log [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -133,6 +138,10 @@ impl Flags {
         listen.extend(self.port.map(ListenAddr::loopback));
         if !listen.is_empty() {
             settings.listen = listen;
+        }
+        if let Some(path) = &self.data {
+            settings.persistence.backend = Backend::Sqlite;
+            settings.persistence.path = Some(path.clone());
         }
         if let Some(level) = self.log_level {
             settings.log.level = level;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant as StdInstant};
 use tracing::{info, warn};
 use wherry_core::connection::Origin;
 use wherry_core::time::Instant;
-use wherry_core::{Broker, Config, Counters};
+use wherry_core::{Broker, Config, Counters, Place};
 
 use crate::accept::{ACCEPTS_PER_TURN, AcceptGate, AfterFailure};
 use crate::auth::Authenticate;
@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::driver::{Driver, Socket};
 use crate::mailbox::{Mail, Mailbox, connection_waker};
 use crate::seed::seed;
+use crate::store::{Opened, Queue, Writer};
 
 /// A listening socket, as a runtime supplies it.
 pub trait Listener {
@@ -65,21 +66,39 @@ pub struct Shard<L: Listener> {
     armed: Option<Instant>,
     shutdown_timeout: Duration,
     stop_by: Option<Instant>,
+    /// What writes the batches, if anything is stored, and where they go.
+    store: Option<(Writer, Queue)>,
 }
 
 impl<L: Listener> Shard<L> {
-    /// A broker that starts now. It is reached through `mailbox`, and `shutdown_timeout` is how
-    /// long its clients have to take their last messages.
+    /// A broker that starts now, with what is in `store`, if there is one. It is reached through
+    /// `mailbox`, and `shutdown_timeout` is how long its clients have to take their last messages.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no thread for the store.
     pub fn new(
         config: Config,
         listeners: Vec<L>,
         authenticator: Arc<dyn Authenticate>,
         mailbox: Arc<Mailbox<Mail>>,
         shutdown_timeout: Duration,
-    ) -> Self {
+        store: Option<Opened>,
+    ) -> io::Result<Self> {
         let clock = Clock::start();
-        let broker = Broker::new(config, seed(), clock.now(), clock.wall_clock());
-        Self {
+        let (now, wall_clock) = (clock.now(), clock.wall_clock());
+        let place = Place::alone(seed());
+        let (broker, store) = match store {
+            None => (Broker::in_place(config, place, now, wall_clock), None),
+            Some(Opened { store, mut parts }) => {
+                let writer = Writer::start(store)?;
+                let queue = writer.queue(Arc::clone(&mailbox));
+                let restored = parts.pop().unwrap_or_default();
+                let broker = Broker::restored(config, place, now, wall_clock, restored);
+                (broker, Some((writer, queue)))
+            }
+        };
+        Ok(Self {
             driver: Driver::new(broker, authenticator, mailbox.clone()),
             mailbox,
             clock,
@@ -88,7 +107,8 @@ impl<L: Listener> Shard<L> {
             armed: None,
             shutdown_timeout,
             stop_by: None,
-        }
+            store,
+        })
     }
 
     /// What the broker has counted.
@@ -111,6 +131,7 @@ impl<L: Listener> Shard<L> {
         let mut more = self.accept(context, now);
         let turn = self.driver.turn(now);
         more |= turn.more;
+        self.store();
         if self.stop(now) {
             return Step::Stopped;
         }
@@ -167,6 +188,15 @@ impl<L: Listener> Shard<L> {
         more
     }
 
+    /// Hands over what waits for the store.
+    fn store(&mut self) {
+        if let Some((_, queue)) = &self.store
+            && let Some(batch) = self.driver.take_batch()
+        {
+            queue.put(batch);
+        }
+    }
+
     /// Goes on with stopping, if that is asked for. Returns whether it is done.
     fn stop(&mut self, now: Instant) -> bool {
         if !self.driver.is_stopping() {
@@ -184,7 +214,12 @@ impl<L: Listener> Shard<L> {
             );
             self.driver.abort_all();
         }
-        self.driver.is_empty()
+        // What was the last to happen is to be stored too.
+        let waiting = self.driver.broker().uncommitted_bytes();
+        if self.driver.is_empty() && waiting > 0 && now >= stop_by {
+            warn!("the store did not take the last changes in time; bytes that wait: {waiting}");
+        }
+        self.driver.is_empty() && (waiting == 0 || now >= stop_by)
     }
 
     /// What the timer has to be set to so that it goes off at `deadline` at the latest.
@@ -295,7 +330,9 @@ mod tests {
             Arc::new(AllowAll),
             mailbox.clone(),
             shutdown_timeout,
-        );
+            None,
+        )
+        .unwrap();
         (shard, backlog, Handle::new(mailbox))
     }
 

@@ -46,6 +46,7 @@ use wherry_host::listen::{self, ListenError};
 use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
 use wherry_host::shard::Shard;
+use wherry_host::store::{self, Opened, StoreError};
 
 pub use wherry_host as host;
 pub use wherry_host::config::Settings;
@@ -62,6 +63,7 @@ pub struct Server {
     config: Config,
     mailbox: Arc<Mailbox<Mail>>,
     shutdown_timeout: Duration,
+    store: Option<Opened>,
 }
 
 /// Why a broker does not run.
@@ -70,6 +72,9 @@ pub enum ServerError {
     /// A listener could not be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// What was stored cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The system did not give what a Tokio runtime needs.
     #[error("cannot start: {0}")]
     Runtime(#[from] io::Error),
@@ -79,13 +84,16 @@ pub enum ServerError {
 }
 
 impl Server {
-    /// Opens the listeners. Clients may connect from now on; they are served once it runs.
+    /// Reads the store, if there is one, and opens the listeners. Clients may connect from now on;
+    /// they are served once it runs.
     ///
     /// # Errors
     ///
-    /// If one of the listeners cannot be opened.
+    /// If the store cannot be used or one of the listeners cannot be opened.
     pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
+        let store = store::open(&settings.persistence, 1, |_| 0)?;
         Ok(Self {
+            store,
             listeners: listen::open_all(&settings.listen)?,
             config: settings.broker.clone(),
             mailbox: Arc::new(Mailbox::new()),
@@ -137,7 +145,8 @@ impl Server {
             Arc::new(AllowAll),
             self.mailbox,
             self.shutdown_timeout,
-        ));
+            self.store,
+        )?);
         if is_stopping {
             handle.stop();
         }

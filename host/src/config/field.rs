@@ -1,13 +1,16 @@
 //! The fields that keys set: what each type of them can hold.
 
 use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use wherry_core::packet::QoS;
 use wherry_core::{QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 
+use super::persistence::Backend;
 use crate::logging::{Format, Level};
+use crate::store::sqlite::Durability;
 
 /// A field that holds a number; `None` stands for no bound.
 pub(super) trait Number {
@@ -183,4 +186,31 @@ macro_rules! words_of_flags {
     };
 }
 
-words_of_flags!(Level, Format);
+words_of_flags!(Level, Format, Backend, Durability);
+
+/// A field that holds a text, or none.
+pub(super) trait Text {
+    fn get(&self) -> Option<String>;
+    fn set(&mut self, text: Option<&str>);
+}
+
+impl Text for Option<Box<str>> {
+    fn get(&self) -> Option<String> {
+        self.as_deref().map(str::to_owned)
+    }
+
+    fn set(&mut self, text: Option<&str>) {
+        *self = text.map(Box::from);
+    }
+}
+
+impl Text for Option<PathBuf> {
+    fn get(&self) -> Option<String> {
+        self.as_ref()
+            .map(|path| path.to_string_lossy().into_owned())
+    }
+
+    fn set(&mut self, text: Option<&str>) {
+        *self = text.map(PathBuf::from);
+    }
+}

@@ -51,7 +51,7 @@ pub(super) fn join(table: &str, name: &str) -> String {
 }
 
 /// A table of the configuration, and what its keys have in common.
-pub(super) const TABLES: [(&str, &str); 4] = [
+pub(super) const TABLES: [(&str, &str); 5] = [
     (
         "limits",
         "Bounds and time-outs. What a client can make the broker hold is bounded by these; sizes \
@@ -62,6 +62,11 @@ pub(super) const TABLES: [(&str, &str); 4] = [
         "mqtt",
         "What is offered to clients, and how they are served. Clients of MQTT 5 are told of what \
          is not offered.",
+    ),
+    (
+        "persistence",
+        "What outlives the process: sessions with their subscriptions and messages, retained \
+         messages and wills. With a store, nothing is acknowledged before it is safe.",
     ),
     (
         "sys",
@@ -103,7 +108,9 @@ const BILLION: u64 = 1_000_000_000;
 const TIME_OUT: (u64, u64) = (SECOND / 10, DAY);
 /// All keys, in the order in which people should read of them.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
-    [TOP, limits::KEYS, mqtt::KEYS, REST].into_iter().flatten()
+    [TOP, limits::KEYS, mqtt::KEYS, PERSISTENCE, REST]
+        .into_iter()
+        .flatten()
 }
 
 static TOP: &[Key] = &[Key {
@@ -114,6 +121,48 @@ static TOP: &[Key] = &[Key {
                 \"localhost:1883\". At port 0 the system picks one.",
     kind: Kind::Listen,
 }];
+
+static PERSISTENCE: &[Key] = &[
+    Key {
+        table: "persistence",
+        name: "backend",
+        about: "Where it is kept: in an SQLite database, or in memory only, so that nothing \
+                outlives the process and nothing is promised.",
+        kind: Kind::Word(|settings| &mut settings.persistence.backend),
+    },
+    Key {
+        table: "persistence",
+        name: "path",
+        about: "The directory of the database. It is made if it is not there; one process can use \
+                it at a time.",
+        kind: Kind::Text(|settings| &mut settings.persistence.path),
+    },
+    Key {
+        table: "persistence",
+        name: "durability",
+        about: "What a promise outlives: the end of power, for which everything is synced to the \
+                disk first, or only the end of the process, which is faster.",
+        kind: Kind::Word(|settings| &mut settings.persistence.durability),
+    },
+    number(
+        "persistence",
+        "commit_linger",
+        Unit::Time,
+        (0, SECOND),
+        |settings| &mut settings.broker.commit_linger,
+        "How long messages that are on their way to connected clients may wait to be written: \
+         those that are acknowledged meanwhile need not be.",
+    ),
+    number(
+        "persistence",
+        "max_uncommitted_bytes",
+        Unit::Bytes,
+        (64 * KIB, TIB),
+        |settings| &mut settings.broker.max_uncommitted_bytes,
+        "How much may wait for the store, of all clients together, before those that publish are \
+         slowed.",
+    ),
+];
 
 static REST: &[Key] = &[
     number(

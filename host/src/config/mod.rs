@@ -13,6 +13,7 @@ mod error;
 mod field;
 mod file;
 mod keys;
+mod persistence;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ use crate::options::Flags;
 use crate::shown::ShownWhole;
 
 pub use error::ConfigError;
+pub use persistence::{Backend, Persistence};
 pub use template::template;
 
 use keys::Key;
@@ -43,6 +45,8 @@ pub struct Settings {
     pub broker: Config,
     /// How long clients have at the end to take their last messages.
     pub shutdown_timeout: Duration,
+    /// What outlives the process, and where.
+    pub persistence: Persistence,
     /// How to log. A program that embeds a broker sees to that itself.
     pub log: Log,
 }
@@ -54,6 +58,7 @@ impl Default for Settings {
             listen: vec![ListenAddr::loopback(MQTT_PORT)],
             broker: Config::default(),
             shutdown_timeout: Duration::from_secs(10),
+            persistence: Persistence::default(),
             log: Log::default(),
         }
     }
@@ -80,6 +85,7 @@ pub fn load(
     }
     environment::apply(variables, &mut settings, &mut errors);
     flags.apply(&mut settings);
+    settle(&settings, &mut errors);
     if errors.is_empty() {
         Ok(settings)
     } else {
@@ -97,10 +103,19 @@ pub fn parse(text: &str, file_name: &str) -> Result<Settings, Vec<ConfigError>> 
     let mut settings = Settings::default();
     let mut errors = Vec::new();
     file::apply(text, file_name, &mut settings, &mut errors);
+    settle(&settings, &mut errors);
     if errors.is_empty() {
         Ok(settings)
     } else {
         Err(errors)
+    }
+}
+
+/// What is right by itself has to go together too.
+fn settle(settings: &Settings, errors: &mut Vec<ConfigError>) {
+    if errors.is_empty() {
+        let mistake = settings.persistence.mistake();
+        errors.extend(mistake.map(|what| ConfigError::new("the configuration", what)));
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 
 use super::Settings;
-use super::field::{Number, OUT_OF_RANGE, Word};
+use super::field::{Number, OUT_OF_RANGE, Text, Word};
 use crate::shown::Shown;
 
 /// A value as a source gives it.
@@ -70,7 +70,7 @@ pub(super) enum Kind {
     /// Yes or no.
     Switch(Switch),
     /// Any text that MQTT can carry.
-    Text(fn(&mut Settings) -> &mut Option<Box<str>>),
+    Text(fn(&mut Settings) -> &mut dyn Text),
 }
 
 /// A field that holds yes or no.
@@ -132,7 +132,7 @@ impl Kind {
                 (_, Some("true" | "false")) => Err("text; leave out the quotes"),
                 _ => Err("neither true nor false"),
             },
-            Self::Text(field) => read_text(given).map(|text| *field(settings) = text),
+            Self::Text(field) => read_text(given).map(|text| field(settings).set(text)),
         };
         outcome.map_err(|reason| format!("{shown} is {reason}. {}", self.takes()))
     }
@@ -191,21 +191,21 @@ impl Kind {
             Self::Word(field) => format!("\"{}\"", field(&mut defaults).get()),
             Self::Switch(field) => field(&mut defaults).to_string(),
             Self::Text(field) => {
-                let text = field(&mut defaults).as_deref().unwrap_or("none");
-                format!("\"{text}\"")
+                let text = field(&mut defaults).get();
+                format!("\"{}\"", text.as_deref().unwrap_or("none"))
             }
         }
     }
 }
 
 /// In words that go after 'is', why `given` is no text for a client.
-fn read_text(given: &Given<'_>) -> Result<Option<Box<str>>, &'static str> {
+fn read_text<'a>(given: &Given<'a>) -> Result<Option<&'a str>, &'static str> {
     match given.text().ok_or("not text")? {
         "none" => Ok(None),
         "" => Err("empty"),
         text if text.len() > LONGEST_TEXT => Err("too long"),
         text if text.contains(char::is_control) => Err("text with control characters"),
-        text => Ok(Some(text.into())),
+        text => Ok(Some(text)),
     }
 }
 

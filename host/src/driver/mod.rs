@@ -245,6 +245,8 @@ impl<S: Socket> Driver<S> {
             match message {
                 Mail::Ready(id) => self.ready(id),
                 Mail::Decided(id, decision) => self.decided(id, decision),
+                Mail::Committed(number) => self.broker.batch_committed(number),
+                Mail::StoreFails => self.broker.store_failing(),
                 Mail::ShutDown => self.shut_down(),
                 Mail::Abort => self.abort_all(),
             }
