@@ -38,6 +38,41 @@ pub enum Command {
     Check(Flags),
     /// Ask a broker that runs whether it is well, as a client would
     Health(Health),
+    /// Look after a store: check, repair, export or copy it
+    #[command(subcommand)]
+    Store(StoreCommand),
+}
+
+/// What can be done with a store besides running a broker on it.
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+pub enum StoreCommand {
+    /// Say whether the store is whole; a broker may run on it
+    Check {
+        /// Where the store is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Keep what can be read of a damaged store and set the rest aside; no broker may run on it
+    Repair {
+        /// Where the store is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Write all rows to standard output, a JSON object on each line; a broker may run on it
+    Export {
+        /// Where the store is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// Copy the store as it is at one moment to another directory; a broker may run on it
+    Backup {
+        /// Where the store is
+        #[arg(value_name = "DIR")]
+        directory: PathBuf,
+        /// Where the copy goes; nothing may be there yet
+        #[arg(value_name = "TO")]
+        to: PathBuf,
+    },
 }
 
 /// Which broker to ask.

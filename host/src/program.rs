@@ -8,8 +8,10 @@ use std::time::Duration;
 use tracing::{error, info};
 
 use crate::config::{self, ConfigError, Settings};
-use crate::options::{Command, Flags, Health, Options};
+use crate::options::{Command, Flags, Health, Options, StoreCommand};
 use crate::shown::ShownWhole;
+use crate::store::StoreError;
+use crate::store::sqlite::tools::{self, Repaired};
 use crate::{health, limits, logging};
 
 /// How many mistakes are told at once. A file that is not a configuration at all has thousands.
@@ -29,6 +31,66 @@ pub fn main<E: Display>(
         None => run(&flags, serve),
         Some(Command::Check(flags)) => check(&flags),
         Some(Command::Health(health)) => ask(&health),
+        Some(Command::Store(command)) => match store(&command) {
+            Ok(code) => code,
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "{error}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn store(command: &StoreCommand) -> Result<ExitCode, StoreError> {
+    let mut out = io::stdout().lock();
+    let tell = |findings: &[String]| {
+        for finding in findings {
+            let _ = writeln!(io::stderr(), "{}", ShownWhole(finding));
+        }
+        match findings.is_empty() {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
+        }
+    };
+    match command {
+        StoreCommand::Check { directory } => {
+            let (findings, rows) = tools::check(directory)?;
+            let verdict = match findings.is_empty() {
+                true => "the store is whole",
+                false => "the store is damaged",
+            };
+            let _ = writeln!(out, "{verdict}; rows that can be read: {rows}");
+            Ok(tell(&findings))
+        }
+        StoreCommand::Repair { directory } => {
+            let Repaired {
+                kept,
+                lost,
+                set_aside,
+            } = tools::repair(directory)?;
+            let set_aside = set_aside.to_string_lossy();
+            let _ = writeln!(
+                out,
+                "rows kept: {kept}; rows that say what cannot be, left out: {lost}; what was there \
+                 is in {}",
+                ShownWhole(&set_aside)
+            );
+            Ok(ExitCode::SUCCESS)
+        }
+        StoreCommand::Export { directory } => {
+            let mut out = io::BufWriter::new(out);
+            let findings = tools::export(directory, &mut out)?;
+            Ok(match out.flush() {
+                Ok(()) => tell(&findings),
+                Err(_) => ExitCode::FAILURE,
+            })
+        }
+        StoreCommand::Backup { directory, to } => {
+            tools::backup(directory, to)?;
+            let to = to.to_string_lossy();
+            let _ = writeln!(out, "the store is copied to {}", ShownWhole(&to));
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 

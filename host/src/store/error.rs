@@ -26,6 +26,8 @@ pub enum Cause {
     Full,
     /// It may not be written.
     ReadOnly,
+    /// There is none.
+    Missing,
     /// It is something else than a store.
     Foreign,
     /// A later version has written it.
@@ -67,9 +69,10 @@ impl StoreError {
                 "the store in {path} cannot be written: {detail}. See to its permissions and to \
                  how its disk is mounted"
             ),
+            Cause::Missing => format!("{path} holds no store of Wherry: {detail}"),
             Cause::Foreign => format!(
                 "{path} holds no store of Wherry: {detail}. Name another directory with --data, or \
-                 move what is there out of the way"
+                 let `wherry store repair {path}` set aside what is there"
             ),
             Cause::Newer => format!(
                 "the store in {path} was written by a later version: {detail}. Run that version, \

@@ -9,6 +9,7 @@
 
 mod read;
 mod schema;
+pub mod tools;
 mod write;
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -77,10 +78,7 @@ impl Sqlite {
     /// If another process has it, if it is no store or was written by a later version, or if the
     /// system does not allow it.
     pub fn open(directory: &Path, durability: Durability) -> Result<Self, StoreError> {
-        let failed = |error| system_error(directory, error);
-        let mut builder = DirBuilder::new();
-        let builder = builder.recursive(true).mode(0o700);
-        builder.create(directory).map_err(failed)?;
+        make(directory).map_err(|error| system_error(directory, error))?;
         let lock = Lock::take(directory)?;
         let mut store = Self {
             directory: directory.to_owned(),
@@ -145,6 +143,12 @@ impl Store for Sqlite {
             Ok(gives_back)
         })
     }
+}
+
+/// Makes a directory for its owner alone, if it is not there.
+fn make(directory: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(directory)
 }
 
 fn connect(directory: &Path, durability: Durability) -> Result<Connection, StoreError> {

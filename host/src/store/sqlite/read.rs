@@ -12,50 +12,30 @@ use wherry_core::store::{
     StoredSubscription, StoredWill,
 };
 
-/// A kind of row: the table it is in, what is asked for, and how it is read.
+/// A kind of row: the table it is in, its key, and how it is read.
 pub(super) struct Table {
     pub(super) name: &'static str,
-    pub(super) query: &'static str,
-    pub(super) read: fn(&Row<'_>) -> rusqlite::Result<Record>,
+    key: &'static str,
+    read: fn(&Row<'_>) -> rusqlite::Result<Record>,
+}
+
+const fn table(
+    name: &'static str,
+    key: &'static str,
+    read: fn(&Row<'_>) -> rusqlite::Result<Record>,
+) -> Table {
+    Table { name, key, read }
 }
 
 /// All of them, but for what shards owe each other, which is in three.
 pub(super) const TABLES: &[Table] = &[
-    Table {
-        name: "session",
-        query: "SELECT * FROM session",
-        read: session,
-    },
-    Table {
-        name: "subscription",
-        query: "SELECT * FROM subscription",
-        read: subscription,
-    },
-    Table {
-        name: "incoming",
-        query: "SELECT * FROM incoming",
-        read: incoming,
-    },
-    Table {
-        name: "message",
-        query: "SELECT * FROM message",
-        read: message,
-    },
-    Table {
-        name: "delivery",
-        query: "SELECT * FROM delivery",
-        read: delivery,
-    },
-    Table {
-        name: "retained",
-        query: "SELECT * FROM retained",
-        read: retained,
-    },
-    Table {
-        name: "link",
-        query: "SELECT * FROM link",
-        read: link,
-    },
+    table("session", "client_id", session),
+    table("subscription", "client_id, filter", subscription),
+    table("incoming", "client_id, packet_id", incoming),
+    table("message", "number", message),
+    table("delivery", "client_id, place", delivery),
+    table("retained", "topic", retained),
+    table("link", "from_shard, to_shard", link),
 ];
 
 /// What cannot be read, and where.
@@ -68,18 +48,85 @@ pub(super) struct Unreadable {
 /// Calls `each` with every row.
 pub(super) fn all(from: &Connection, each: &mut dyn FnMut(Record)) -> Result<(), Unreadable> {
     for table in TABLES {
-        let name = table.name;
-        let unreadable = |error| Unreadable { table: name, error };
-        let mut statement = from.prepare(table.query).map_err(unreadable)?;
-        let mut rows = statement.query([]).map_err(unreadable)?;
-        while let Some(row) = rows.next().map_err(unreadable)? {
-            each((table.read)(row).map_err(unreadable)?);
+        let mut wrong = None;
+        let outcome = each_of(from, table, |row| match row {
+            Ok(record) => each(record),
+            Err(error) => drop(wrong.get_or_insert(error)),
+        });
+        if let Some(error) = outcome.err().or(wrong) {
+            let table = table.name;
+            return Err(Unreadable { table, error });
         }
     }
     owed(from, each).map_err(|error| Unreadable {
         table: "owed",
         error,
     })
+}
+
+/// Calls `each` with every row of a table, or with what is wrong with it.
+pub(super) fn each_of(
+    from: &Connection,
+    table: &Table,
+    each: impl FnMut(rusqlite::Result<Record>),
+) -> rusqlite::Result<()> {
+    ask(
+        from,
+        &format!("SELECT * FROM {}", table.name),
+        table.read,
+        each,
+    )
+}
+
+fn ask(
+    from: &Connection,
+    question: &str,
+    read: fn(&Row<'_>) -> rusqlite::Result<Record>,
+    mut each: impl FnMut(rusqlite::Result<Record>),
+) -> rusqlite::Result<()> {
+    let mut statement = from.prepare(question)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        each(read(row));
+    }
+    Ok(())
+}
+
+/// Calls `each` with every row that can be found, some of them twice, or with what is wrong with
+/// it: from both ends of each table up to where the database cannot go on, and with messages, whose
+/// keys are numbers, in between as well.
+pub(super) fn salvage(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<Record>)) {
+    for table in TABLES {
+        let Table { name, key, read } = table;
+        let down = key.replace(',', " DESC,");
+        let up = format!("SELECT * FROM {name} ORDER BY {key}");
+        let down = format!("SELECT * FROM {name} ORDER BY {down} DESC");
+        if ask(from, &up, *read, &mut *each).is_err() {
+            let _ = ask(from, &down, *read, &mut *each);
+            if *name == "message" {
+                salvage_messages(from, each);
+            }
+        }
+    }
+    let _ = owed(from, &mut |record| each(Ok(record)));
+}
+
+/// How many times a gap is looked into.
+const ATTEMPTS: usize = 10_000;
+
+/// Halves the range of numbers, again and again, where nothing can be read.
+fn salvage_messages(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<Record>)) {
+    let mut ranges = vec![(0, i64::MAX)];
+    for _ in 0..ATTEMPTS {
+        let Some((first, last)) = ranges.pop() else {
+            return;
+        };
+        let question = format!("SELECT * FROM message WHERE number BETWEEN {first} AND {last}");
+        if ask(from, &question, message, &mut *each).is_err() && first < last {
+            let middle = first + (last - first) / 2;
+            ranges.extend([(middle + 1, last), (first, middle)]);
+        }
+    }
 }
 
 /// A column that says something that it cannot.
@@ -227,7 +274,7 @@ fn link(row: &Row<'_>) -> rusqlite::Result<Record> {
     })
 }
 
-fn owed(from: &Connection, each: &mut dyn FnMut(Record)) -> rusqlite::Result<()> {
+pub(super) fn owed(from: &Connection, each: &mut dyn FnMut(Record)) -> rusqlite::Result<()> {
     let mut debts: BTreeMap<(u8, u64), BTreeMap<u8, StoredDebt>> = BTreeMap::new();
     let mut statement = from.prepare("SELECT * FROM debt")?;
     let mut rows = statement.query([])?;

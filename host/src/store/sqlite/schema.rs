@@ -125,6 +125,20 @@ CREATE TABLE link (
 ) STRICT, WITHOUT ROWID;
 ";
 
+/// The tables of this version.
+pub(super) const TABLES: [&str; 10] = [
+    "session",
+    "subscription",
+    "incoming",
+    "message",
+    "delivery",
+    "retained",
+    "owed",
+    "debt",
+    "debt_share",
+    "link",
+];
+
 /// Brings a store of version `from` to this one; 0 is a file without anything.
 pub(super) fn migrate(connection: &mut Connection, from: i32) -> rusqlite::Result<()> {
     let done = usize::try_from(from).unwrap_or(0);
