@@ -48,6 +48,9 @@ pub struct Health {
     pub address: ListenAddr,
 }
 
+/// An address to be asked at over HTTP, or `none`.
+pub type HttpListen = Option<ListenAddr>;
+
 /// What the command line says about the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Flags {
@@ -69,6 +72,10 @@ pub struct Flags {
     /// Listen on this port for this machine only: short for --listen 127.0.0.1:PORT
     #[arg(short, long, value_name = "PORT", allow_negative_numbers = true, value_parser = port)]
     pub port: Option<u16>,
+
+    /// Where to tell of health and metrics over HTTP, for example 127.0.0.1:9883 [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_http)]
+    pub http: Option<HttpListen>,
 
     /// How much to log [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -133,6 +140,9 @@ impl Flags {
         listen.extend(self.port.map(ListenAddr::loopback));
         if !listen.is_empty() {
             settings.listen = listen;
+        }
+        if let Some(http) = &self.http {
+            settings.http.clone_from(http);
         }
         if let Some(level) = self.log_level {
             settings.log.level = level;
@@ -248,6 +258,10 @@ mod tests {
                 ["--shutdown-timeout", "'1q'", "not a time", "0s to 1day"],
             ),
             (
+                "--http 9883",
+                ["--http", "'9883'", "not an address", "127.0.0.1:9883"],
+            ),
+            (
                 "--log-level loud",
                 ["--log-level", "'loud'", "possible values", "info"],
             ),
@@ -272,6 +286,7 @@ mod tests {
             vec!["--listen", &hostile],
             vec!["--port", &hostile],
             vec!["--shutdown-timeout", &hostile],
+            vec!["--http", &hostile],
             vec!["--log-level", &hostile],
             vec!["health", &hostile],
             vec!["check", "--config"],

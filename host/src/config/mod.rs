@@ -43,6 +43,8 @@ pub struct Settings {
     pub broker: Config,
     /// How long clients have at the end to take their last messages.
     pub shutdown_timeout: Duration,
+    /// Where to tell of health and metrics over HTTP, if anywhere.
+    pub http: Option<ListenAddr>,
     /// How to log. A program that embeds a broker sees to that itself.
     pub log: Log,
 }
@@ -54,6 +56,7 @@ impl Default for Settings {
             listen: vec![ListenAddr::loopback(MQTT_PORT)],
             broker: Config::default(),
             shutdown_timeout: Duration::from_secs(10),
+            http: None,
             log: Log::default(),
         }
     }
@@ -111,4 +114,13 @@ pub(crate) fn parse_shutdown_timeout(text: &str) -> Result<Duration, String> {
         key.set(&mut settings, &Given::bare(text))?;
     }
     Ok(settings.shutdown_timeout)
+}
+
+/// Where to tell of health and metrics, as a flag gives it: by the same rules as everywhere.
+pub(crate) fn parse_http(text: &str) -> Result<Option<ListenAddr>, String> {
+    let mut settings = Settings::default();
+    if let Some(key) = Key::find("http", "listen") {
+        key.set(&mut settings, &Given::bare(text))?;
+    }
+    Ok(settings.http)
 }
