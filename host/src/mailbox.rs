@@ -7,6 +7,7 @@ use std::task::{Wake, Waker};
 use wherry_core::connection::ConnectionId;
 
 use crate::auth::Decision;
+use crate::http::Question;
 
 /// What a shard is told from outside a turn.
 #[derive(Debug)]
@@ -15,6 +16,8 @@ pub enum Mail {
     Ready(ConnectionId),
     /// Credentials that took their time have been checked.
     Decided(ConnectionId, Decision),
+    /// Somebody wants to know how the shard is.
+    Asked(Arc<Question>),
     /// Stop gracefully.
     ShutDown,
     /// Stop now.

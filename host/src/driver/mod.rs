@@ -29,6 +29,7 @@ use wherry_core::time::Instant;
 
 use crate::auth::{Authenticate, Decision};
 use crate::events::EventLog;
+use crate::http::Answer;
 use crate::mailbox::{Mail, Mailbox};
 
 pub use link::Socket;
@@ -245,6 +246,9 @@ impl<S: Socket> Driver<S> {
             match message {
                 Mail::Ready(id) => self.ready(id),
                 Mail::Decided(id, decision) => self.decided(id, decision),
+                Mail::Asked(question) => {
+                    question.answer(|| Answer::of(&self.broker, self.stopping));
+                }
                 Mail::ShutDown => self.shut_down(),
                 Mail::Abort => self.abort_all(),
             }

@@ -1,0 +1,58 @@
+//! What is known of the process as a whole.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::shown::ShownWhole;
+
+/// How far a broker has come, and what ails it: told by whoever knows, asked by `/readyz`.
+#[derive(Debug, Default)]
+pub struct Status {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    phase: Phase,
+    /// Why the store fails, if it does.
+    store: Option<String>,
+}
+
+/// How far a broker has come. That it stops its shards know.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Phase {
+    /// It opens what it needs, and restores what it had.
+    #[default]
+    Starting,
+    /// Its shards turn.
+    Running,
+}
+
+impl Status {
+    /// The shards turn from now on, and take clients.
+    pub fn broker_runs(&self) {
+        self.lock().phase = Phase::Running;
+    }
+
+    /// The store does not write, and says why. It may say so again.
+    pub fn store_fails(&self, why: &str) {
+        self.lock().store = Some(ShownWhole(why).to_string());
+    }
+
+    /// The store writes again.
+    pub fn store_recovered(&self) {
+        self.lock().store = None;
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.lock().phase
+    }
+
+    pub(super) fn store_failure(&self) -> Option<String> {
+        self.lock().store.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // Each change is one assignment: what is behind the lock is always whole.
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
