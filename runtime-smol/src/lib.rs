@@ -43,6 +43,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wherry_host::auth::AllowAll;
 use wherry_host::core::Config;
+use wherry_host::http::Http;
 use wherry_host::listen::{self, ListenError};
 use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
@@ -62,6 +63,7 @@ pub struct Server {
     listeners: Vec<listen::Listener>,
     config: Config,
     mailbox: Arc<Mailbox<Mail>>,
+    http: Http,
     shutdown_timeout: Duration,
 }
 
@@ -83,10 +85,13 @@ impl Server {
     ///
     /// If one of the listeners cannot be opened.
     pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
+        let listeners = listen::open_all(&settings.listen)?;
+        let mailbox = Arc::new(Mailbox::new());
         Ok(Self {
-            listeners: listen::open_all(&settings.listen)?,
+            listeners,
             config: settings.broker.clone(),
-            mailbox: Arc::new(Mailbox::new()),
+            http: Http::open(settings.http.as_ref(), vec![mailbox.clone()])?,
+            mailbox,
             shutdown_timeout: settings.shutdown_timeout,
         })
     }
@@ -94,6 +99,11 @@ impl Server {
     /// The addresses that clients may connect to.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|one| one.local).collect()
+    }
+
+    /// What tells of health and metrics; it does so from now on, if the settings say where.
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// What stops this broker while it runs.
@@ -133,6 +143,7 @@ impl Server {
             self.mailbox,
             self.shutdown_timeout,
         ));
+        self.http.status().broker_runs();
         if is_stopping {
             handle.stop();
         }
