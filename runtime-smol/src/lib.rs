@@ -124,6 +124,8 @@ impl Server {
     }
 
     async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        // Those who are told below that the broker is there may ask at once whether it is.
+        self.http.status().broker_runs();
         let handle = self.handle();
         let mut shutdown = pin!(shutdown);
         let bell = poll_fn(|context| Poll::Ready(Bell::new(context.waker()))).await;
@@ -143,7 +145,6 @@ impl Server {
             self.mailbox,
             self.shutdown_timeout,
         ));
-        self.http.status().broker_runs();
         if is_stopping {
             handle.stop();
         }

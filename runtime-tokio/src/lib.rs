@@ -129,6 +129,8 @@ impl Server {
     }
 
     async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        // Those who are told below that the broker is there may ask at once whether it is.
+        self.http.status().broker_runs();
         let handle = self.handle();
         let mut shutdown = pin!(shutdown);
         let mut is_stopping = false;
@@ -148,7 +150,6 @@ impl Server {
             self.mailbox,
             self.shutdown_timeout,
         ));
-        self.http.status().broker_runs();
         if is_stopping {
             handle.stop();
         }

@@ -28,7 +28,8 @@ pub(super) enum Phase {
 }
 
 impl Status {
-    /// The shards turn from now on, and take clients.
+    /// What the broker had is restored: its shards turn from now on, and take clients. To be said
+    /// before anybody is told that the broker is there.
     pub fn broker_runs(&self) {
         self.lock().phase = Phase::Running;
     }

@@ -165,6 +165,7 @@ pub fn metrics_tell_what_happened(binary: &BinaryUnderTest) {
         assert_eq!(value(&after, name), expected, "{name}");
     }
     assert!(before.keys().eq(after.keys()), "series come and go");
+    drop(one);
     let stopped = broker.stop();
     assert_eq!(stopped.counter("publish_received"), 2);
 }
@@ -222,7 +223,7 @@ pub fn slow_visitors_hold_up_nobody(binary: &BinaryUnderTest) {
         assert!(get(address, "/healthz").is(200, "ok\n"));
         client.ping();
     }
-    drop(slow);
+    drop((slow, client));
     assert!(get(address, "/readyz").is(200, "ok\n"));
     assert!(broker.stop().status.success());
 }
@@ -264,6 +265,7 @@ pub fn visitors_who_talk_nonsense_do_no_harm(binary: &BinaryUnderTest) {
     }
     assert!(get(address, "/healthz").is(200, "ok\n"));
     client.ping();
+    drop(client);
     assert!(broker.stop().status.success());
 }
 
