@@ -266,7 +266,7 @@ pub(super) static FAMILIES: &[Family] = &[
     ),
     labelled(
         "wherry_publish_refused_total",
-        "Messages not taken from clients: not permitted, or beyond a limit; or for want of a store.",
+        "Messages not taken from clients: not permitted, beyond a limit, or for want of a store.",
         "reason",
         &[
             ("not_allowed", "publish_refused"),

@@ -3,7 +3,7 @@
 //! This is not for the path of messages, so it is blocking and plain: one thread accepts, and each
 //! visitor has a thread of its own, is answered once and leaves. Visitors are bounded in number and
 //! time; if there are too many, the one who has been there longest goes. Shards are asked only when
-//! somebody asks ([`survey`]).
+//! somebody asks (`survey`).
 
 mod figures;
 mod metrics;
