@@ -123,9 +123,15 @@ fn is_host_name(host: &str) -> bool {
 
 impl fmt::Display for ListenAddr {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.place {
-            Place::Address(address) => write!(f, "tcp://{address}"),
-            Place::Name(host, port) => write!(f, "tcp://{host}:{port}"),
+        write!(f, "tcp://{}", self.place)
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => address.fmt(f),
+            Self::Name(host, port) => write!(f, "{host}:{port}"),
         }
     }
 }

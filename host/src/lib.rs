@@ -3,7 +3,7 @@
 //! The centre is the [`driver`]: it connects the broker, which does no I/O, with sockets, which
 //! know nothing of MQTT. Around it stands what a process has to set up before ([`options`],
 //! [`config`], [`logging`], [`limits`], [`listen`]; [`program`] goes through them) and what decides
-//! in its place ([`accept`], [`auth`]). The runtimes add sockets, readiness, one timer and one
+//! in its place ([`accept`], [`auth`]); [`http`] tells how it is. The runtimes add sockets, readiness, one timer and one
 //! wake-up, and nothing else.
 
 pub mod accept;
@@ -14,6 +14,7 @@ pub mod config;
 pub mod driver;
 mod events;
 pub mod health;
+pub mod http;
 pub mod limits;
 pub mod listen;
 pub mod logging;

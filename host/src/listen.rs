@@ -42,37 +42,52 @@ pub enum ListenError {
         error: io::Error,
     },
     /// Its socket could not be opened.
-    #[error("cannot listen on {address}: {}", Advice(error))]
+    #[error("cannot listen on {address}: {}", Advice(error, FLAGS))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
         /// What the system said.
         error: io::Error,
     },
+    /// The socket for health and metrics could not be opened.
+    #[error("cannot listen on http://{address}: {}", Advice(error, HTTP_FLAG))]
+    BindHttp {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// What serves health and metrics could not be started.
+    #[error("cannot start what tells of health and metrics: {0}")]
+    Http(io::Error),
     /// There are more than can be numbered.
     #[error("too many listeners; 65,535 are possible")]
     TooMany,
 }
 
-/// An error in words, with what to do about it.
-struct Advice<'a>(&'a io::Error);
+const FLAGS: &str = "--listen ADDRESS:PORT or --port PORT";
+const HTTP_FLAG: &str = "--http ADDRESS:PORT";
+
+/// An error in words, with what to do about it: which flags choose another address.
+struct Advice<'a>(&'a io::Error, &'a str);
 
 impl std::fmt::Display for Advice<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0.kind() {
-            io::ErrorKind::AddrInUse => f.write_str(
-                "address already in use. Is another broker running? Choose another with \
-                 --listen ADDRESS:PORT or --port PORT.",
+        let Self(error, flags) = self;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => write!(
+                f,
+                "address already in use. Is another broker running? Choose another with {flags}."
             ),
-            io::ErrorKind::PermissionDenied => f.write_str(
-                "permission denied. Ports below 1024 need privileges. Choose another with \
-                 --listen ADDRESS:PORT or --port PORT.",
+            io::ErrorKind::PermissionDenied => write!(
+                f,
+                "permission denied. Ports below 1024 need privileges. Choose another with {flags}."
             ),
             io::ErrorKind::AddrNotAvailable => f.write_str(
                 "this machine has no such address. Listen on 127.0.0.1 for this machine only, or \
                  on 0.0.0.0 or [::] for all its networks.",
             ),
-            _ => self.0.fmt(f),
+            _ => error.fmt(f),
         }
     }
 }
@@ -94,6 +109,18 @@ pub fn open_all(addresses: &[ListenAddr]) -> Result<Vec<Listener>, ListenError> 
         }
     }
     Ok(listeners)
+}
+
+/// Opens a listener for health and metrics, or more than one if the name stands for several.
+///
+/// # Errors
+///
+/// If there is an address that could not be opened.
+pub fn open_http(address: &ListenAddr) -> Result<Vec<Listener>, ListenError> {
+    open_all(std::slice::from_ref(address)).map_err(|error| match error {
+        ListenError::Bind { address, error } => ListenError::BindHttp { address, error },
+        other => other,
+    })
 }
 
 /// A name may stand for addresses of which some do not exist here, as `localhost` does for `::1`
@@ -237,14 +264,14 @@ pub fn origin(
 }
 
 /// Logs where the broker can be reached, and who can reach it.
-pub fn announce(listeners: &[Listener]) {
-    for listener in listeners {
-        info!("listening on tcp://{}", listener.local);
-        if !listener.local.ip().to_canonical().is_loopback() {
+pub fn announce(addresses: &[SocketAddr]) {
+    for address in addresses {
+        info!("listening on tcp://{}", address);
+        if !address.ip().to_canonical().is_loopback() {
             warn!(
                 "tcp://{} is open to other machines and nothing is asked of clients: anyone who \
                  reaches it may publish and subscribe",
-                listener.local
+                address
             );
         }
     }

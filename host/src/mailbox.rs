@@ -7,6 +7,7 @@ use std::task::{Wake, Waker};
 use wherry_core::connection::ConnectionId;
 
 use crate::auth::Decision;
+use crate::http::Question;
 
 /// What a shard is told from outside a turn.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub enum Mail {
     Committed(u64),
     /// The store fails, and tries again.
     StoreFails,
+    /// Somebody wants to know how the shard is.
+    Asked(Arc<Question>),
     /// Stop gracefully.
     ShutDown,
     /// Stop now.

@@ -83,6 +83,9 @@ pub struct Health {
     pub address: ListenAddr,
 }
 
+/// An address to be asked at over HTTP, or `none`.
+pub type HttpListen = Option<ListenAddr>;
+
 /// What the command line says about the settings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 pub struct Flags {
@@ -109,6 +112,10 @@ pub struct Flags {
     /// broker; it is made if it is not there. Short for backend and path under [persistence]
     #[arg(short, long, value_name = "DIR")]
     pub data: Option<PathBuf>,
+
+    /// Where to tell of health and metrics over HTTP, for example 127.0.0.1:9883 [default: none]
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = config::parse_http)]
+    pub http: Option<HttpListen>,
 
     /// How much to log [default: info]
     #[arg(long, value_name = "LEVEL", value_enum)]
@@ -177,6 +184,9 @@ impl Flags {
         if let Some(path) = &self.data {
             settings.persistence.backend = Backend::Sqlite;
             settings.persistence.path = Some(path.clone());
+        }
+        if let Some(http) = &self.http {
+            settings.http.clone_from(http);
         }
         if let Some(level) = self.log_level {
             settings.log.level = level;
@@ -292,6 +302,10 @@ mod tests {
                 ["--shutdown-timeout", "'1q'", "not a time", "0s to 1day"],
             ),
             (
+                "--http 9883",
+                ["--http", "'9883'", "not an address", "127.0.0.1:9883"],
+            ),
+            (
                 "--log-level loud",
                 ["--log-level", "'loud'", "possible values", "info"],
             ),
@@ -316,6 +330,7 @@ mod tests {
             vec!["--listen", &hostile],
             vec!["--port", &hostile],
             vec!["--shutdown-timeout", &hostile],
+            vec!["--http", &hostile],
             vec!["--log-level", &hostile],
             vec!["health", &hostile],
             vec!["check", "--config"],

@@ -126,10 +126,14 @@ fn check(flags: &Flags) -> ExitCode {
         None => "the configuration".to_owned(),
     };
     let listen: Vec<_> = settings.listen.iter().map(ToString::to_string).collect();
+    let http = match &settings.http {
+        Some(address) => format!("; health and metrics at http://{}", address.place),
+        None => String::new(),
+    };
     // Whoever has closed the pipe looks at the exit code.
     let _ = writeln!(
         io::stdout(),
-        "{what} is good; the broker would listen on {}",
+        "{what} is good; the broker would listen on {}{http}",
         listen.join(", ")
     );
     ExitCode::SUCCESS

@@ -18,6 +18,7 @@ use crate::accept::{ACCEPTS_PER_TURN, AcceptGate, AfterFailure};
 use crate::auth::Authenticate;
 use crate::clock::Clock;
 use crate::driver::{Driver, Socket};
+use crate::http::Status;
 use crate::mailbox::{Mail, Mailbox, connection_waker};
 use crate::seed::seed;
 use crate::store::{Opened, Queue, Writer};
@@ -71,8 +72,9 @@ pub struct Shard<L: Listener> {
 }
 
 impl<L: Listener> Shard<L> {
-    /// A broker that starts now, with what is in `store`, if there is one. It is reached through
-    /// `mailbox`, and `shutdown_timeout` is how long its clients have to take their last messages.
+    /// A broker that starts now, with what is in `store`, if there is one; `status` is told how
+    /// that goes. It is reached through `mailbox`, and `shutdown_timeout` is how long its clients
+    /// have to take their last messages.
     ///
     /// # Errors
     ///
@@ -84,6 +86,7 @@ impl<L: Listener> Shard<L> {
         mailbox: Arc<Mailbox<Mail>>,
         shutdown_timeout: Duration,
         store: Option<Opened>,
+        status: &Arc<Status>,
     ) -> io::Result<Self> {
         let clock = Clock::start();
         let (now, wall_clock) = (clock.now(), clock.wall_clock());
@@ -91,7 +94,7 @@ impl<L: Listener> Shard<L> {
         let (broker, store) = match store {
             None => (Broker::in_place(config, place, now, wall_clock), None),
             Some(Opened { store, mut parts }) => {
-                let writer = Writer::start(store)?;
+                let writer = Writer::start(store, Arc::clone(status))?;
                 let queue = writer.queue(Arc::clone(&mailbox));
                 let restored = parts.pop().unwrap_or_default();
                 let broker = Broker::restored(config, place, now, wall_clock, restored);
@@ -331,6 +334,7 @@ mod tests {
             mailbox.clone(),
             shutdown_timeout,
             None,
+            &Arc::default(),
         )
         .unwrap();
         (shard, backlog, Handle::new(mailbox))

@@ -42,6 +42,7 @@ use thiserror::Error;
 use tokio::runtime::Builder;
 use wherry_host::auth::AllowAll;
 use wherry_host::core::Config;
+use wherry_host::http::Http;
 use wherry_host::listen::{self, ListenError};
 use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
@@ -62,6 +63,7 @@ pub struct Server {
     listeners: Vec<listen::Listener>,
     config: Config,
     mailbox: Arc<Mailbox<Mail>>,
+    http: Http,
     shutdown_timeout: Duration,
     store: Option<Opened>,
 }
@@ -91,12 +93,16 @@ impl Server {
     ///
     /// If the store cannot be used or one of the listeners cannot be opened.
     pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
+        let mailbox = Arc::new(Mailbox::new());
+        // It can be asked while the store is read.
+        let http = Http::open(settings.http.as_ref(), vec![mailbox.clone()])?;
         let store = store::open(&settings.persistence, 1, |_| 0)?;
         Ok(Self {
             store,
             listeners: listen::open_all(&settings.listen)?,
             config: settings.broker.clone(),
-            mailbox: Arc::new(Mailbox::new()),
+            http,
+            mailbox,
             shutdown_timeout: settings.shutdown_timeout,
         })
     }
@@ -104,6 +110,11 @@ impl Server {
     /// The addresses that clients may connect to.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(|one| one.local).collect()
+    }
+
+    /// What tells of health and metrics; it does so from now on, if the settings say where.
+    pub fn http(&self) -> &Http {
+        &self.http
     }
 
     /// What stops this broker while it runs.
@@ -128,6 +139,19 @@ impl Server {
 
     async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
         let handle = self.handle();
+        // What is stored is restored before anybody is told that the broker is there.
+        let addresses = self.local_addrs();
+        let listeners: io::Result<_> = self.listeners.into_iter().map(Listener::new).collect();
+        let shard = ShardFuture::new(Shard::new(
+            self.config,
+            listeners?,
+            Arc::new(AllowAll),
+            self.mailbox,
+            self.shutdown_timeout,
+            self.store,
+            self.http.status(),
+        )?);
+        self.http.status().broker_runs();
         let mut shutdown = pin!(shutdown);
         let mut is_stopping = false;
         // What `shutdown` sets up when it is first polled, handlers of signals for one, is there
@@ -137,16 +161,7 @@ impl Server {
             Poll::Ready(())
         })
         .await;
-        listen::announce(&self.listeners);
-        let listeners: io::Result<_> = self.listeners.into_iter().map(Listener::new).collect();
-        let shard = ShardFuture::new(Shard::new(
-            self.config,
-            listeners?,
-            Arc::new(AllowAll),
-            self.mailbox,
-            self.shutdown_timeout,
-            self.store,
-        )?);
+        listen::announce(&addresses);
         if is_stopping {
             handle.stop();
         }

@@ -51,7 +51,7 @@ pub(super) fn join(table: &str, name: &str) -> String {
 }
 
 /// A table of the configuration, and what its keys have in common.
-pub(super) const TABLES: [(&str, &str); 5] = [
+pub(super) const TABLES: [(&str, &str); 6] = [
     (
         "limits",
         "Bounds and time-outs. What a client can make the broker hold is bounded by these; sizes \
@@ -72,6 +72,11 @@ pub(super) const TABLES: [(&str, &str); 5] = [
         "sys",
         "What the broker tells of itself in messages: retained ones under $SYS/broker, named as \
          Mosquitto names them.",
+    ),
+    (
+        "http",
+        "What the broker tells over HTTP: /healthz (whether its shards turn), /readyz (whether it \
+         takes clients) and /metrics (all that it counts, for Prometheus).",
     ),
     ("log", "The log, which goes to standard error."),
 ];
@@ -173,6 +178,13 @@ static REST: &[Key] = &[
         |settings| &mut settings.broker.sys_interval,
         "How often these messages are published. \"none\" is never: then there are none.",
     ),
+    Key {
+        table: "http",
+        name: "listen",
+        about: "Where to listen for HTTP. Everybody who reaches it may ask; nothing can be changed \
+                there. At port 0 the system picks one.",
+        kind: Kind::Http(|settings| &mut settings.http),
+    },
     Key {
         table: "log",
         name: "level",

@@ -47,6 +47,8 @@ pub struct Settings {
     pub shutdown_timeout: Duration,
     /// What outlives the process, and where.
     pub persistence: Persistence,
+    /// Where to tell of health and metrics over HTTP, if anywhere.
+    pub http: Option<ListenAddr>,
     /// How to log. A program that embeds a broker sees to that itself.
     pub log: Log,
 }
@@ -59,6 +61,7 @@ impl Default for Settings {
             broker: Config::default(),
             shutdown_timeout: Duration::from_secs(10),
             persistence: Persistence::default(),
+            http: None,
             log: Log::default(),
         }
     }
@@ -126,4 +129,13 @@ pub(crate) fn parse_shutdown_timeout(text: &str) -> Result<Duration, String> {
         key.set(&mut settings, &Given::bare(text))?;
     }
     Ok(settings.shutdown_timeout)
+}
+
+/// Where to tell of health and metrics, as a flag gives it: by the same rules as everywhere.
+pub(crate) fn parse_http(text: &str) -> Result<Option<ListenAddr>, String> {
+    let mut settings = Settings::default();
+    if let Some(key) = Key::find("http", "listen") {
+        key.set(&mut settings, &Given::bare(text))?;
+    }
+    Ok(settings.http)
 }

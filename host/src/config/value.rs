@@ -7,6 +7,7 @@ use bytesize::ByteSize;
 
 use super::Settings;
 use super::field::{Number, OUT_OF_RANGE, Text, Word};
+use crate::address::ListenAddr;
 use crate::shown::Shown;
 
 /// A value as a source gives it.
@@ -58,6 +59,8 @@ impl<'a> Given<'a> {
 pub(super) enum Kind {
     /// An address, or several.
     Listen,
+    /// An address to be asked at over HTTP, or none.
+    Http(fn(&mut Settings) -> &mut Option<ListenAddr>),
     /// A number within a range.
     Number {
         unit: Unit,
@@ -104,6 +107,7 @@ impl Kind {
                 settings.listen = vec![address];
                 return Ok(());
             }
+            Self::Http(field) => read_http(given).map(|address| *field(settings) = address),
             Self::Number { unit, range, field } => {
                 let field = field(settings);
                 match given.text() {
@@ -145,6 +149,9 @@ impl Kind {
                 let example = self.default_value();
                 format!("It takes an address such as {example}, or a list of them.")
             }
+            Self::Http(_) => {
+                "It takes an address such as \"127.0.0.1:9883\", or \"none\".".to_owned()
+            }
             Self::Number { unit, range, field } => {
                 let (what, example) = match unit {
                     Unit::Count => ("a whole number", String::new()),
@@ -184,6 +191,10 @@ impl Kind {
                 Some(address) => format!("\"{address}\""),
                 None => "[]".to_owned(),
             },
+            Self::Http(field) => match field(&mut defaults) {
+                Some(address) => format!("\"{}\"", address.place),
+                None => "\"none\"".to_owned(),
+            },
             Self::Number { unit, field, .. } => match field(&mut defaults).get() {
                 Some(number) => unit.to_toml(number),
                 None => "\"none\"".to_owned(),
@@ -195,6 +206,20 @@ impl Kind {
                 format!("\"{}\"", text.as_deref().unwrap_or("none"))
             }
         }
+    }
+}
+
+/// In words that go after 'is', why `given` is no address for HTTP.
+fn read_http(given: &Given<'_>) -> Result<Option<ListenAddr>, &'static str> {
+    match given.text() {
+        Some("none") => Ok(None),
+        Some(text) => {
+            let text = text.strip_prefix("http://").unwrap_or(text);
+            let is_other = text.contains("://");
+            let address = text.parse().ok().filter(|_| !is_other);
+            address.map(Some).ok_or("not an address with a port")
+        }
+        None => Err("not an address"),
     }
 }
 

@@ -29,6 +29,7 @@ use wherry_core::time::Instant;
 
 use crate::auth::{Authenticate, Decision};
 use crate::events::EventLog;
+use crate::http::Answer;
 use crate::mailbox::{Mail, Mailbox};
 
 pub use link::Socket;
@@ -247,6 +248,9 @@ impl<S: Socket> Driver<S> {
                 Mail::Decided(id, decision) => self.decided(id, decision),
                 Mail::Committed(number) => self.broker.batch_committed(number),
                 Mail::StoreFails => self.broker.store_failing(),
+                Mail::Asked(question) => {
+                    question.answer(|| Answer::of(&self.broker, self.stopping));
+                }
                 Mail::ShutDown => self.shut_down(),
                 Mail::Abort => self.abort_all(),
             }

@@ -42,7 +42,7 @@ use wherry_core::store::{Batch, Record};
 
 pub use error::{Cause, StoreError};
 pub use open::{Opened, load, open};
-pub use writer::{Health, Queue, Writer};
+pub use writer::{Queue, Writer};
 
 /// Rows that outlive the process.
 pub trait Store: Send + fmt::Debug {

@@ -9,6 +9,7 @@ use tracing::{error, info, warn};
 use wherry_core::store::Batch;
 
 use super::{Store, StoreError};
+use crate::http::Status;
 use crate::mailbox::{Mail, Mailbox};
 
 /// How long to wait after a failure, at first and at most: each time it is twice as long.
@@ -36,21 +37,6 @@ pub struct Queue {
     mailbox: Arc<Mailbox<Mail>>,
 }
 
-/// How a store is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Health {
-    /// Why the last attempt to write failed, if it did.
-    pub failure: Option<String>,
-    /// How many attempts have failed.
-    pub failures: u64,
-    /// How many transactions were committed.
-    pub commits: u64,
-    /// How many batches were in them.
-    pub batches: u64,
-    /// How many records were in those.
-    pub records: u64,
-}
-
 #[derive(Debug, Default)]
 struct Shared {
     inner: Mutex<Inner>,
@@ -61,7 +47,6 @@ struct Shared {
 struct Inner {
     waiting: Vec<Waiting>,
     is_closing: bool,
-    health: Health,
 }
 
 /// A batch and the shard that hears of it.
@@ -87,16 +72,16 @@ impl Queue {
 }
 
 impl Writer {
-    /// Begins to write to `store`, which was loaded.
+    /// Begins to write to `store`, which was loaded. How that goes, `status` is told.
     ///
     /// # Errors
     ///
     /// If the system has no thread to give.
-    pub fn start(store: Box<dyn Store>) -> io::Result<Self> {
+    pub fn start(store: Box<dyn Store>, status: Arc<Status>) -> io::Result<Self> {
         let shared = Arc::new(Shared::default());
         let of_thread = Arc::clone(&shared);
         let thread = thread::Builder::new().name("store".to_owned());
-        let thread = thread.spawn(move || Loop::new(store, of_thread).run())?;
+        let thread = thread.spawn(move || Loop::new(store, status, of_thread).run())?;
         Ok(Self {
             shared,
             thread: Some(thread),
@@ -109,11 +94,6 @@ impl Writer {
             shared: Arc::clone(&self.shared),
             mailbox,
         }
-    }
-
-    /// How the store is.
-    pub fn health(&self) -> Health {
-        self.shared.lock().health.clone()
     }
 }
 
@@ -130,15 +110,17 @@ impl Drop for Writer {
 /// What the thread does.
 struct Loop {
     store: Box<dyn Store>,
+    status: Arc<Status>,
     shared: Arc<Shared>,
     /// Since when the store fails, and when that was last said.
     failing: Option<(Instant, Instant)>,
 }
 
 impl Loop {
-    fn new(store: Box<dyn Store>, shared: Arc<Shared>) -> Self {
+    fn new(store: Box<dyn Store>, status: Arc<Status>, shared: Arc<Shared>) -> Self {
         Self {
             store,
+            status,
             shared,
             failing: None,
         }
@@ -225,14 +207,9 @@ impl Loop {
     }
 
     fn succeeded(&mut self, batches: &[&Batch]) {
-        {
-            let health = &mut self.shared.lock().health;
-            health.failure = None;
-            health.commits += 1;
-            health.batches += batches.len() as u64;
-            let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-            health.records += records as u64;
-        }
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        self.status
+            .store_wrote(batches.len() as u64, records as u64);
         if let Some((since, _)) = self.failing.take() {
             let seconds = since.elapsed().as_secs();
             info!("the store is well again, after {seconds} s; what waited for it is written");
@@ -240,11 +217,7 @@ impl Loop {
     }
 
     fn failed(&mut self, error: &StoreError, waiting: &[Waiting]) {
-        {
-            let health = &mut self.shared.lock().health;
-            health.failure = Some(error.to_string());
-            health.failures += 1;
-        }
+        self.status.store_fails(&error.to_string());
         let behind = &self.shared.lock().waiting;
         for Waiting { mailbox, .. } in waiting.iter().chain(behind) {
             mailbox.push(Mail::StoreFails);

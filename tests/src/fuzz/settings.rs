@@ -49,7 +49,8 @@ pub fn settings(data: &[u8]) -> bool {
     match load(&flags, variables) {
         Ok(settings) => {
             assert_sound(&settings);
-            settings.listen.iter().for_each(assert_reads_the_same);
+            let all = settings.listen.iter().chain(&settings.http);
+            all.for_each(assert_reads_the_same);
             true
         }
         Err(errors) => {

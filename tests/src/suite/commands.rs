@@ -51,6 +51,12 @@ pub fn a_check_tells_what_would_be_listened_on(binary: &BinaryUnderTest) {
     let mut check = program(binary, &["check", "--config", &path, "-p", "3"]);
     check.env("WHERRY_LISTEN", "localhost:2");
     assert_eq!(outcome(check), good("tcp://127.0.0.1:3"));
+    let check = program(
+        binary,
+        &["check", "-c", &path, "-p", "3", "--http", "[::1]:4"],
+    );
+    let end = "tcp://127.0.0.1:3; health and metrics at http://[::1]:4";
+    assert_eq!(outcome(check), good(end));
 }
 
 /// No file is looked for unless it is asked for.

@@ -5,6 +5,7 @@
 pub mod attacks;
 pub mod commands;
 pub mod connect;
+pub mod http;
 pub mod message;
 pub mod process;
 pub mod properties;
@@ -103,6 +104,17 @@ macro_rules! suite {
                 unknown_authentication_method_is_refused
                 packets_sent_before_connack_are_served_after_it
                 packets_after_a_refusal_are_not_processed;
+            http:
+                a_broker_tells_how_it_is
+                metrics_tell_what_happened
+                a_head_has_no_body
+                what_is_not_offered_is_refused
+                slow_visitors_hold_up_nobody
+                visitors_who_talk_nonsense_do_no_harm
+                a_broker_that_stops_is_not_ready
+                nobody_listens_for_http_unless_told_to
+                an_open_http_listener_is_warned_about
+                an_http_address_in_use_is_told;
             message:
                 properties_are_carried_end_to_end
                 message_expiry_is_passed_on

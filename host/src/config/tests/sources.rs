@@ -37,13 +37,15 @@ fn a_later_source_overrides_an_earlier_one() {
     let file = Temporary::new(
         "rising",
         "listen = [\"a:1\", \"b:2\"]\nlimits.max_connections = 1\nlimits.max_events = 1\n\
-         limits.shutdown_timeout = 1\nlog.level = \"error\"\nlog.format = \"json\"",
+         limits.shutdown_timeout = 1\nlog.level = \"error\"\nlog.format = \"json\"\n\
+         http.listen = \"a:9\"",
     );
     let variables = [
         ("WHERRY_LISTEN", "c:3"),
         ("WHERRY_LIMITS_MAX_EVENTS", "2"),
         ("WHERRY_LIMITS_SHUTDOWN_TIMEOUT", "2s"),
         ("WHERRY_LOG_LEVEL", "warn"),
+        ("WHERRY_HTTP_LISTEN", "b:9"),
         ("PATH", "unknown"),
     ]
     .map(|(name, value)| (OsString::from(name), OsString::from(value)));
@@ -55,10 +57,12 @@ fn a_later_source_overrides_an_earlier_one() {
 
     let read = load(&flags, none).unwrap();
     assert_eq!(listeners(&read), ["tcp://a:1", "tcp://b:2"]);
+    assert_eq!(read.http, "a:9".parse().ok());
     assert_eq!(read.broker.max_events, 1);
 
     let read = load(&flags, variables.clone()).unwrap();
     assert_eq!(listeners(&read), ["tcp://c:3"]);
+    assert_eq!(read.http, "b:9".parse().ok());
     assert_eq!(read.broker.max_connections, 1);
     assert_eq!(read.broker.max_events, 2);
     assert_eq!(read.shutdown_timeout, Duration::from_secs(2));
@@ -70,11 +74,13 @@ fn a_later_source_overrides_an_earlier_one() {
 
     flags.listen = vec!["d:4".parse().unwrap()];
     flags.port = Some(5);
+    flags.http = Some(None);
     flags.log_level = Some(Level::Trace);
     flags.log_format = Some(Format::Text);
     flags.shutdown_timeout = Some(Duration::ZERO);
     let read = load(&flags, variables).unwrap();
     assert_eq!(listeners(&read), ["tcp://d:4", "tcp://127.0.0.1:5"]);
+    assert_eq!(read.http, None);
     assert_eq!(read.broker.max_events, 2);
     assert_eq!(read.shutdown_timeout, Duration::ZERO);
     let log = Log {
@@ -118,6 +124,7 @@ fn variables_have_values_without_types() {
         ("WHERRY_MQTT_RETAIN_AVAILABLE", "false"),
         ("WHERRY_MQTT_SERVER_REFERENCE", "other:1883"),
         ("WHERRY_SYS_INTERVAL", "none"),
+        ("WHERRY_HTTP_LISTEN", "[::1]:9883"),
         ("WHERRY_LOG_FORMAT", "json"),
     ])
     .unwrap();
@@ -133,6 +140,7 @@ fn variables_have_values_without_types() {
     assert_eq!(read.broker.max_qos, QoS::AtLeastOnce);
     assert_eq!(read.broker.server_reference.as_deref(), Some("other:1883"));
     assert_eq!(read.broker.sys_interval, None);
+    assert_eq!(read.http, "[::1]:9883".parse().ok());
     assert_eq!(read.log.format, Format::Json);
 }
 

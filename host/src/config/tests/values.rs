@@ -7,6 +7,7 @@ use wherry_core::{QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 
 use super::super::keys;
 use super::*;
+use crate::address::{ListenAddr, Place};
 use crate::logging::{Format, Level};
 
 /// A key, the field it must set, and values with what they mean there.
@@ -32,6 +33,14 @@ const NONE: u128 = u128::MAX;
 /// In milliseconds.
 fn optional(time: Option<Duration>) -> u128 {
     time.map_or(NONE, |time| time.as_millis())
+}
+
+/// The port, and `None` as [`NONE`].
+fn http_port(address: Option<&ListenAddr>) -> u128 {
+    address.map_or(NONE, |address| match &address.place {
+        Place::Address(address) => address.port().into(),
+        Place::Name(_, port) => (*port).into(),
+    })
 }
 
 /// The bytes of a short text, as one number, and `None` as 0.
@@ -393,6 +402,28 @@ const ROWS: &[Row<'static>] = &[
         &["0", "\"500ms\"", "86401", "\"off\"", "false"],
     ),
     (
+        "http.listen",
+        |settings| http_port(settings.http.as_ref()),
+        &[
+            ("\"none\"", NONE),
+            ("\"127.0.0.1:9883\"", 9883),
+            ("\"http://[::]:0\"", 0),
+            ("\"http://localhost:9883/\"", 9883),
+        ],
+        &[
+            "\"\"",
+            "9883",
+            "\"9883\"",
+            "\"localhost\"",
+            "\"tcp://127.0.0.1:9883\"",
+            "\"https://127.0.0.1:9883\"",
+            "\"http://tcp://127.0.0.1:9883\"",
+            "\"127.0.0.1:9883/metrics\"",
+            "[\"127.0.0.1:9883\"]",
+            "false",
+        ],
+    ),
+    (
         "log.level",
         |settings| settings.log.level as u128,
         &[
@@ -512,6 +543,16 @@ fn messages_say_the_range_and_give_an_example() {
         (
             "mqtt.server_reference = \"\"",
             "\"\" is empty. It takes text of at most 1 KiB, or \"none\".",
+        ),
+        (
+            "http.listen = \"localhost\"",
+            "\"localhost\" is not an address with a port. It takes an address such as \
+             \"127.0.0.1:9883\", or \"none\".",
+        ),
+        (
+            "http.listen = 9883",
+            "9883 is not an address. It takes an address such as \"127.0.0.1:9883\", or \
+             \"none\".",
         ),
         (
             "listen = 1883",
