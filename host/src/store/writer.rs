@@ -16,6 +16,9 @@ use crate::mailbox::{Mail, Mailbox};
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
+/// How many attempts are made once the process is to end.
+const LAST_ATTEMPTS: u32 = 2;
+
 /// A store that goes on failing is spoken of this often.
 const REMINDER: Duration = Duration::from_secs(60);
 
@@ -176,8 +179,9 @@ impl Loop {
     fn write(&mut self, waiting: &[Waiting]) -> bool {
         let batches: Vec<&Batch> = waiting.iter().map(|it| &it.batch).collect();
         let mut pause = FIRST_PAUSE;
+        let mut last_attempts = LAST_ATTEMPTS;
         loop {
-            // Asked before the attempt: whoever is told to end tries once more.
+            // Asked before the attempt, so that one is made after the end was called for.
             let is_closing = self.shared.lock().is_closing;
             match self.store.write(&batches) {
                 Ok(()) => {
@@ -186,7 +190,8 @@ impl Loop {
                 }
                 Err(error) => self.failed(&error, waiting),
             }
-            if is_closing {
+            last_attempts -= u32::from(is_closing);
+            if last_attempts == 0 {
                 error!("what waited for the store is not written; nobody was promised that it is");
                 return false;
             }
