@@ -92,7 +92,7 @@ counts! {
     noise: 50,
     false_alarms: 50,
     /// Answers on a new connection to what came on the old one.
-    early_answers: 20,
+    early_answers: 2,
     /// Messages that came again although they were answered.
     crossed: 1,
     /// Connections that went to the shard of their client.

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::Oracle;
 use super::op::{NOBODY, Op, Turn};
+use super::publish::Message;
 use super::session::{Flight, Owed, Session, Source, Stage};
 use crate::sim::packets::Number;
 use crate::sim::schedule::Millis;
@@ -24,6 +25,7 @@ impl Oracle {
                 self.note_handshakes(session);
             }
         }
+        self.lost.push((safe, self.turn));
         self.answers_are_forgotten(safe);
         self.who_is_sure(safe);
         self.wills_are_repeated(safe);
@@ -348,7 +350,8 @@ impl Oracle {
         // it was done with later was left out of the store for that, or it would have the older of
         // two in the end.
         let number = flight.number.unwrap_or_default();
-        let is_one = self.messages[number].instances.len() == 1;
+        let Message { content, instances } = &self.messages[number];
+        let is_one = instances.len() == 1 && !content.payload.is_empty();
         let done = if is_one { flight.done } else { 0 };
         for other in &mut it.again {
             if done > 0 && other.done > done && other.is_bound {

@@ -1,7 +1,7 @@
 //! A message arrives: may it, in this form, here and now?
 
 use super::Oracle;
-use super::op::Op;
+use super::op::{Op, Turn};
 use super::publish::{Instance, Message};
 use super::session::{Flight, Got, Look, Session, Source};
 use super::subscribe::{Replays, Sub};
@@ -279,7 +279,11 @@ impl Oracle {
             // After a crash it may bring again what it has brought, and what was on its way comes
             // too.
             Source::Replay(place) if it.subs[place].begun_again > 0 => false,
-            _ => it.has_got(number, source),
+            _ => {
+                let all = it.got.get(&number).into_iter().flatten();
+                let mut by_it = all.filter(|got| got.source == source);
+                by_it.any(|got| !self.may_come_anew(got))
+            }
         };
         Way {
             number,
@@ -294,6 +298,13 @@ impl Oracle {
             in_order: true,
             stale: None,
         }
+    }
+
+    /// Whether it came at QoS 1 shortly before a crash: then it comes once more, perhaps by another
+    /// subscription, if the change of that one is not in the store.
+    fn may_come_anew(&self, got: &Got) -> bool {
+        let is_lost = |(safe, crash): &(Turn, Turn)| (safe + 1..=*crash).contains(&got.turn);
+        got.look.qos == 1 && self.lost.iter().any(is_lost)
     }
 
     fn direct_ways(&self, session: usize, number: Number, look: &Look, ways: &mut Vec<Way>) {
@@ -337,9 +348,9 @@ impl Oracle {
                 let key = (self.line_of(from, instance), topic, look.qos);
                 let order = instance.op.order;
                 let may_follow = |last: Option<u64>| last.is_none_or(|last| last <= order);
-                // Of many times nobody knows which it is.
+                // Of several times nobody knows which it is.
                 way.in_order = message.content.payload.is_empty()
-                    || message.instances.len() > 2
+                    || message.instances.len() > 1
                     || may_follow(it.last.get(&key).copied())
                     // What came was perhaps taken for something else since.
                     || may_follow(self.last_of(it, key));
@@ -354,7 +365,7 @@ impl Oracle {
         let mut last = None;
         for (number, all) in &it.got {
             let Message { content, instances } = &self.messages[*number];
-            if content.topic != topic || content.payload.is_empty() {
+            if content.topic != topic || content.payload.is_empty() || instances.len() > 1 {
                 continue;
             }
             // One that says RETAIN may have come by a replay, which keeps no order.

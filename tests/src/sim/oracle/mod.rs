@@ -202,6 +202,8 @@ pub(crate) struct Oracle {
     unsure: BTreeSet<usize>,
     /// The last turn in which there were such.
     unsure_until: Turn,
+    /// For each crash, up to which turn all was in the store, and when it was.
+    lost: Vec<(Turn, Turn)>,
     failure: Option<Failure>,
     pub(crate) coverage: Coverage,
 }
@@ -228,6 +230,7 @@ impl Oracle {
             untold: BTreeMap::new(),
             unsure: BTreeSet::new(),
             unsure_until: 0,
+            lost: Vec::new(),
             failure: None,
             coverage: Coverage::default(),
         }
