@@ -266,6 +266,11 @@ impl Client {
         publish
     }
 
+    /// Waits for a PUBLISH, whatever it is.
+    pub fn expect_any_message(&mut self) -> Publish {
+        self.expect_any().publish(self.version)
+    }
+
     /// Waits for a PUBACK, PUBREC, PUBREL or PUBCOMP of this message, and returns the reason.
     pub fn expect_ack(&mut self, kind: u8, packet_id: u16) -> u8 {
         let ack = self.expect_any().ack(kind, self.version);

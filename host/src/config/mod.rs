@@ -88,7 +88,12 @@ pub fn load(
     }
     environment::apply(variables, &mut settings, &mut errors);
     flags.apply(&mut settings);
-    settle(&settings, &mut errors);
+    // What is right by itself has to go together too.
+    if errors.is_empty()
+        && let Some(what) = settings.persistence.mistake()
+    {
+        errors.push(ConfigError::new("the configuration", what));
+    }
     if errors.is_empty() {
         Ok(settings)
     } else {
@@ -106,19 +111,10 @@ pub fn parse(text: &str, file_name: &str) -> Result<Settings, Vec<ConfigError>> 
     let mut settings = Settings::default();
     let mut errors = Vec::new();
     file::apply(text, file_name, &mut settings, &mut errors);
-    settle(&settings, &mut errors);
     if errors.is_empty() {
         Ok(settings)
     } else {
         Err(errors)
-    }
-}
-
-/// What is right by itself has to go together too.
-fn settle(settings: &Settings, errors: &mut Vec<ConfigError>) {
-    if errors.is_empty() {
-        let mistake = settings.persistence.mistake();
-        errors.extend(mistake.map(|what| ConfigError::new("the configuration", what)));
     }
 }
 

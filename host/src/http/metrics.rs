@@ -80,7 +80,6 @@ impl Page {
     fn store(&mut self, writes: StoreWrites) {
         let StoreWrites {
             commits,
-            batches,
             records,
             failures,
         } = writes;
@@ -90,14 +89,9 @@ impl Page {
                 "Times that the store wrote all that waited.",
                 commits,
             ),
-            (
-                "batches",
-                "Batches of shards that the store wrote.",
-                batches,
-            ),
             ("records", "Records that the store wrote.", records),
             (
-                "failures",
+                "write_failures",
                 "Times that the store failed to write.",
                 failures,
             ),
@@ -321,6 +315,6 @@ mod tests {
         };
         let text = text(&[silent], StoreWrites::default(), SystemTime::UNIX_EPOCH);
         assert_eq!(value(&text, "wherry_shard_up{shard=\"0\"}"), "0");
-        assert_eq!(samples(&text).len(), 3, "{text}");
+        assert_eq!(samples(&text).len(), 6, "{text}");
     }
 }

@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(told(Topic::Health, fails, &answer).0, OK);
         let recovers = |status: &Status| {
             fails(status);
-            status.store_wrote(1, 1);
+            status.store_wrote(1);
         };
         assert_eq!(told(Topic::Readiness, recovers, &answer).0, OK);
 

@@ -23,9 +23,7 @@ struct Inner {
 pub(super) struct StoreWrites {
     /// How many times it wrote: all that waited, at once.
     pub(super) commits: u64,
-    /// How many batches of shards that was.
-    pub(super) batches: u64,
-    /// How many records were in them.
+    /// How many records those were.
     pub(super) records: u64,
     /// How many times it failed.
     pub(super) failures: u64,
@@ -55,12 +53,11 @@ impl Status {
         inner.writes.failures += 1;
     }
 
-    /// The store has written so many batches with so many records, at once.
-    pub fn store_wrote(&self, batches: u64, records: u64) {
+    /// The store has written so many records, at once.
+    pub fn store_wrote(&self, records: u64) {
         let mut inner = self.lock();
         inner.store = None;
         inner.writes.commits += 1;
-        inner.writes.batches += batches;
         inner.writes.records += records;
     }
 

@@ -1,12 +1,13 @@
 //! The beginning: a store is opened and read, and shards get their parts.
 
+use std::path::Path;
 use std::time::Instant;
 
 use tracing::info;
 use wherry_core::store::{Restore, Restored};
 
 use super::sqlite::Sqlite;
-use super::{Store, StoreError};
+use super::{Cause, Store, StoreError};
 use crate::config::{Backend, Persistence};
 
 /// A store that was read.
@@ -29,9 +30,9 @@ pub fn open(
     shards: usize,
     owner: impl Fn(&str) -> usize,
 ) -> Result<Option<Opened>, StoreError> {
-    let path = match (persistence.backend, &persistence.path) {
-        (Backend::Sqlite, Some(path)) => path,
-        _ => {
+    let path = match persistence.backend {
+        Backend::Sqlite => persistence.path.as_deref().unwrap_or(Path::new("")),
+        Backend::Memory => {
             info!(
                 "nothing is stored: sessions, queued and retained messages are gone when the \
                  broker ends. To keep them, start it with --data DIR"
@@ -39,6 +40,13 @@ pub fn open(
             return Ok(None);
         }
     };
+    if path.as_os_str().is_empty() {
+        return Err(StoreError::new(
+            Cause::Missing,
+            path,
+            "no directory is named",
+        ));
+    }
     let store = Box::new(Sqlite::open(path, persistence.durability)?);
     let opened = load(store, shards, owner)?;
     Ok(Some(opened))

@@ -213,8 +213,7 @@ impl Loop {
 
     fn succeeded(&mut self, batches: &[&Batch]) {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
-        self.status
-            .store_wrote(batches.len() as u64, records as u64);
+        self.status.store_wrote(records as u64);
         if let Some((since, _)) = self.failing.take() {
             let seconds = since.elapsed().as_secs();
             info!("the store is well again, after {seconds} s; what waited for it is written");

@@ -7,6 +7,7 @@ pub mod commands;
 pub mod connect;
 pub mod http;
 pub mod message;
+pub mod persistence;
 pub mod process;
 pub mod properties;
 pub mod qos;
@@ -126,6 +127,13 @@ macro_rules! suite {
                 publish_of_no_qos
                 wildcards_in_topic_names_are_refused
                 wildcards_in_response_topics_are_refused;
+            persistence:
+                what_was_acknowledged_outlives_a_kill
+                a_kill_inside_an_exchange_doubles_nothing
+                a_stop_leaves_nothing_behind
+                a_store_is_used_by_one_process
+                without_a_store_the_log_says_so
+                a_damaged_store_can_be_repaired;
             process:
                 help_and_version
                 bad_arguments_are_named

@@ -8,7 +8,9 @@ use wherry_core::{QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 use super::super::keys;
 use super::*;
 use crate::address::{ListenAddr, Place};
+use crate::config::Backend;
 use crate::logging::{Format, Level};
+use crate::store::sqlite::Durability;
 
 /// A key, the field it must set, and values with what they mean there.
 type Row<'a> = (
@@ -394,6 +396,50 @@ const ROWS: &[Row<'static>] = &[
         |settings| text(settings.broker.server_reference.as_deref()),
         TEXTS,
         NO_TEXTS,
+    ),
+    (
+        "persistence.backend",
+        |settings| settings.persistence.backend as u128,
+        &[
+            ("\"memory\"", Backend::Memory as u128),
+            ("\"sqlite\"", Backend::Sqlite as u128),
+        ],
+        &["\"redis\"", "true"],
+    ),
+    (
+        "persistence.path",
+        |settings| {
+            text(
+                settings
+                    .persistence
+                    .path
+                    .as_ref()
+                    .and_then(|path| path.to_str()),
+            )
+        },
+        TEXTS,
+        NO_TEXTS,
+    ),
+    (
+        "persistence.durability",
+        |settings| settings.persistence.durability as u128,
+        &[
+            ("\"power\"", Durability::Power as u128),
+            ("\"process\"", Durability::Process as u128),
+        ],
+        &["\"none\"", "0"],
+    ),
+    (
+        "persistence.commit_linger",
+        |settings| settings.broker.commit_linger.as_millis(),
+        &[("0", 0), ("\"5ms\"", 5), ("1", 1000)],
+        &["\"1001ms\"", "2", "\"none\""],
+    ),
+    (
+        "persistence.max_uncommitted_bytes",
+        |settings| settings.broker.max_uncommitted_bytes as u128,
+        &[("\"64 KiB\"", 64 * KIB), ("\"1 GiB\"", GIB)],
+        &["\"63 KiB\"", "0", "\"none\""],
     ),
     (
         "sys.interval",

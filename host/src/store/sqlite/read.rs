@@ -34,7 +34,7 @@ pub(super) const TABLES: &[Table] = &[
     table("incoming", "client_id, packet_id", incoming),
     table("message", "number", message),
     table("delivery", "client_id, place", delivery),
-    table("retained", "topic", retained),
+    table("retained", "rowid", retained),
     table("link", "from_shard, to_shard", link),
 ];
 
@@ -93,8 +93,8 @@ fn ask(
 }
 
 /// Calls `each` with every row that can be found, some of them twice, or with what is wrong with
-/// it: from both ends of each table up to where the database cannot go on, and with messages, whose
-/// keys are numbers, in between as well.
+/// it: from both ends of each table up to where the database cannot go on, and in between as well
+/// where keys are numbers: that is where messages are.
 pub(super) fn salvage(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<Record>)) {
     for table in TABLES {
         let Table { name, key, read } = table;
@@ -103,8 +103,8 @@ pub(super) fn salvage(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<R
         let down = format!("SELECT * FROM {name} ORDER BY {down} DESC");
         if ask(from, &up, *read, &mut *each).is_err() {
             let _ = ask(from, &down, *read, &mut *each);
-            if *name == "message" {
-                salvage_messages(from, each);
+            if matches!(*key, "number" | "rowid") {
+                salvage_between(from, table, each);
             }
         }
     }
@@ -114,15 +114,19 @@ pub(super) fn salvage(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<R
 /// How many times a gap is looked into.
 const ATTEMPTS: usize = 10_000;
 
-/// Halves the range of numbers, again and again, where nothing can be read.
-fn salvage_messages(from: &Connection, each: &mut dyn FnMut(rusqlite::Result<Record>)) {
+/// Halves the range of keys, again and again, where nothing can be read.
+fn salvage_between(
+    from: &Connection,
+    Table { name, key, read }: &Table,
+    each: &mut dyn FnMut(rusqlite::Result<Record>),
+) {
     let mut ranges = vec![(0, i64::MAX)];
     for _ in 0..ATTEMPTS {
         let Some((first, last)) = ranges.pop() else {
             return;
         };
-        let question = format!("SELECT * FROM message WHERE number BETWEEN {first} AND {last}");
-        if ask(from, &question, message, &mut *each).is_err() && first < last {
+        let question = format!("SELECT * FROM {name} WHERE {key} BETWEEN {first} AND {last}");
+        if ask(from, &question, *read, &mut *each).is_err() && first < last {
             let middle = first + (last - first) / 2;
             ranges.extend([(middle + 1, last), (first, middle)]);
         }
