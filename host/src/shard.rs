@@ -91,15 +91,13 @@ impl<L: Listener> Shard<L> {
         let clock = Clock::start();
         let (now, wall_clock) = (clock.now(), clock.wall_clock());
         let place = Place::alone(seed());
-        let (broker, store) = match store {
-            None => (Broker::in_place(config, place, now, wall_clock), None),
-            Some(Opened { store, mut parts }) => {
-                let writer = Writer::start(store, Arc::clone(status))?;
-                let queue = writer.queue(Arc::clone(&mailbox));
-                let restored = parts.pop().unwrap_or_default();
-                let broker = Broker::restored(config, place, now, wall_clock, restored);
-                (broker, Some((writer, queue)))
-            }
+        let started = store
+            .map(|store| store.start(&mailbox, status))
+            .transpose()?;
+        let (restored, store) = started.unzip();
+        let broker = match restored {
+            Some(restored) => Broker::restored(config, place, now, wall_clock, restored),
+            None => Broker::in_place(config, place, now, wall_clock),
         };
         Ok(Self {
             driver: Driver::new(broker, authenticator, mailbox.clone()),

@@ -79,8 +79,9 @@ impl StoreError {
                  or name another directory with --data"
             ),
             Cause::Damaged => format!(
-                "the store in {path} is damaged: {detail}. `wherry store check {path}` says what is \
-                 wrong, `wherry store repair {path}` keeps what can be read and sets the rest aside"
+                "the store in {path} is damaged: {detail}. `wherry store check {path}` says what \
+                 is wrong, `wherry store repair {path}` keeps what can be read and sets the rest \
+                 aside"
             ),
             Cause::Failed => format!("the store in {path} fails: {detail}"),
         }

@@ -229,9 +229,7 @@ impl Loop {
         let now = Instant::now();
         match &mut self.failing {
             None => {
-                error!(
-                    "{error}; trying again until it works, and nothing is acknowledged that needs it"
-                );
+                error!("{error}; trying until it works, and nothing that needs it is acknowledged");
                 self.failing = Some((now, now));
             }
             Some((since, said)) if now.duration_since(*said) >= REMINDER => {

@@ -177,11 +177,7 @@ fn export_table(
     each: &mut dyn FnMut(Value),
 ) -> rusqlite::Result<()> {
     let mut statement = from.prepare(&format!("SELECT * FROM {name}"))?;
-    let columns: Vec<String> = statement
-        .column_names()
-        .into_iter()
-        .map(String::from)
-        .collect();
+    let columns: Vec<String> = statement.column_names().map(String::from).collect();
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let mut line = Map::new();

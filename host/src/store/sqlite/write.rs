@@ -12,17 +12,7 @@ pub(super) const STATEMENTS: usize = 32;
 pub(super) fn apply(to: &Connection, record: &Record) -> rusqlite::Result<()> {
     match record {
         Record::PutSession { client_id, session } => put_session(to, client_id, session),
-        Record::DeleteSession { client_id } => {
-            for table in [
-                "DELETE FROM session WHERE client_id = ?",
-                "DELETE FROM subscription WHERE client_id = ?",
-                "DELETE FROM incoming WHERE client_id = ?",
-                "DELETE FROM delivery WHERE client_id = ?",
-            ] {
-                to.prepare_cached(table)?.execute([&**client_id])?;
-            }
-            Ok(())
-        }
+        Record::DeleteSession { client_id } => delete_session(to, client_id),
         Record::PutSubscription {
             client_id,
             filter,
@@ -134,6 +124,18 @@ fn put_session(to: &Connection, client_id: &str, session: &StoredSession) -> rus
             will.map(|it| it.permitted),
         ],
     )
+}
+
+fn delete_session(to: &Connection, client_id: &str) -> rusqlite::Result<()> {
+    for table in [
+        "DELETE FROM session WHERE client_id = ?",
+        "DELETE FROM subscription WHERE client_id = ?",
+        "DELETE FROM incoming WHERE client_id = ?",
+        "DELETE FROM delivery WHERE client_id = ?",
+    ] {
+        execute(to, table, [client_id])?;
+    }
+    Ok(())
 }
 
 fn put_subscription(
