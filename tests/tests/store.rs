@@ -58,7 +58,9 @@ impl Drop for Scratch {
 
 fn rows(store: &mut Sqlite) -> Rows {
     let mut records = Vec::new();
-    store.load(&mut |record| records.push(record)).expect("all of it is there");
+    store
+        .load(&mut |record| records.push(record))
+        .expect("all of it is there");
     let mut rows = Rows::default();
     rows.apply(batch(records));
     rows
