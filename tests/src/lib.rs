@@ -23,6 +23,7 @@ pub mod client;
 pub mod differential;
 pub mod fuzz;
 pub mod naive;
+pub mod power;
 pub mod random;
 pub mod rows;
 pub mod scenario;

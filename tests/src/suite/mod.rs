@@ -8,6 +8,7 @@ pub mod connect;
 pub mod http;
 pub mod message;
 pub mod persistence;
+pub mod power;
 pub mod process;
 pub mod properties;
 pub mod qos;
@@ -134,6 +135,10 @@ macro_rules! suite {
                 a_store_is_used_by_one_process
                 without_a_store_the_log_says_so
                 a_damaged_store_can_be_repaired;
+            power:
+                what_was_acknowledged_outlives_a_loss_of_power
+                who_does_not_sync_loses_what_was_acknowledged
+                a_full_disk_delays_and_loses_nothing;
             process:
                 help_and_version
                 bad_arguments_are_named

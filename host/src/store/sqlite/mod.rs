@@ -175,10 +175,14 @@ fn belongs_here(directory: &Path, connection: &Connection) -> Result<i32, StoreE
         let answer = connection.pragma_query_value(None, what, |it| it.get::<_, i32>(0));
         answer.map_err(|error| database_error(directory, &error))
     };
-    if ask("page_count")? == 0 {
+    let (application, version) = (ask("application_id")?, ask("user_version")?);
+    // Nothing is there, or nothing but the header: whoever made it came no further.
+    let question = "SELECT count(*) FROM sqlite_schema";
+    let tables = connection.query_row(question, [], |it| it.get::<_, i64>(0));
+    let tables = tables.map_err(|error| database_error(directory, &error))?;
+    if (application, version, tables) == (0, 0, 0) {
         return Ok(0);
     }
-    let (application, version) = (ask("application_id")?, ask("user_version")?);
     if application != schema::APPLICATION {
         let detail = format!("{NAME} is a database of another program");
         return Err(StoreError::new(Cause::Foreign, directory, detail));
