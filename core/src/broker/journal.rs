@@ -53,7 +53,6 @@ pub(super) struct Pending {
     bytes: usize,
 }
 
-/// See the text above.
 /// What is left of a session that has ended: the batches that are to be committed.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Ended {
@@ -63,6 +62,7 @@ pub(super) struct Ended {
     pub(super) owes: u64,
 }
 
+/// See the text above.
 #[derive(Debug)]
 pub(super) struct Journal {
     is_on: bool,
