@@ -128,7 +128,7 @@ pub fn the_log_says_which_file_was_read_and_may_be_json(binary: &BinaryUnderTest
         .spawn()
         .unwrap();
     let lines = BufReader::new(broker.stderr.take().unwrap()).lines();
-    let lines: Vec<_> = lines.take(2).map(Result::unwrap).collect();
+    let lines: Vec<_> = lines.take(3).map(Result::unwrap).collect();
     broker.kill().unwrap();
     broker.wait().unwrap();
     for line in &lines {
@@ -138,7 +138,8 @@ pub fn the_log_says_which_file_was_read_and_may_be_json(binary: &BinaryUnderTest
     }
     let read = format!("\"configuration read from {path}\"");
     assert!(lines[0].contains(&read), "{lines:?}");
-    assert!(lines[1].contains("\"listening on tcp://127.0.0.1:"));
+    assert!(lines[1].contains("--data DIR"), "{lines:?}");
+    assert!(lines[2].contains("\"listening on tcp://127.0.0.1:"));
 }
 
 /// `health` says by its exit code whether a broker is there and answers.
@@ -148,8 +149,13 @@ pub fn the_health_of_a_broker_is_told(binary: &BinaryUnderTest) {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(broker.stderr.take().unwrap()).lines();
-    let line = lines.next().unwrap().unwrap();
-    let (_, address) = line.split_once("listening on tcp://").unwrap();
+    let address = lines.find_map(|line| {
+        let line = line.unwrap();
+        let (_, address) = line.split_once("listening on tcp://")?;
+        Some(address.to_owned())
+    });
+    let address = address.unwrap();
+    let address = address.as_str();
     let well = outcome(program(binary, &["health", address]));
     broker.kill().unwrap();
     broker.wait().unwrap();
