@@ -1,5 +1,5 @@
-//! What the benchmarks have in common: [`Bench`] for those of the core, [`load`] and [`process`] for
-//! those of whole brokers.
+//! What the benchmarks have in common: [`Bench`] for those of the core, [`load`] and [`process`]
+//! for those of whole brokers.
 
 #![expect(
     clippy::cast_possible_truncation,

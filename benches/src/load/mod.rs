@@ -173,8 +173,8 @@ impl Generator {
         }
     }
 
-    /// Publishes, and goes on until everything is acknowledged and, where a subscriber is there, has
-    /// come.
+    /// Publishes, and goes on until everything is acknowledged and, where a subscriber is there,
+    /// has come.
     ///
     /// # Errors
     ///

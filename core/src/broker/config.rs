@@ -155,7 +155,7 @@ pub struct Config {
     /// How many bytes may wait in all outboxes together. Default 1 GiB.
     pub outbox_total_limit: usize,
     /// How long a batch for the store may wait that would hold only what is with connected clients
-    /// already, in the hope that they acknowledge it. Default 2 ms.
+    /// already, in the hope that they acknowledge it. Default 10 ms.
     pub commit_linger: Duration,
     /// How many bytes may wait for the store before publishers are slowed. Default 64 MiB.
     pub max_uncommitted_bytes: usize,
@@ -218,7 +218,7 @@ impl Default for Config {
             max_retained_bytes: 1 << 30,
             outbox_limit: 8 << 20,
             outbox_total_limit: 1 << 30,
-            commit_linger: Duration::from_millis(2),
+            commit_linger: Duration::from_millis(10),
             max_uncommitted_bytes: 64 << 20,
             link_limit: 16 << 20,
             max_events: 4096,

@@ -10,12 +10,14 @@
 //! a crash would bring the older one back without this one, and the acknowledgement waits for the
 //! batch that deletes the older one.
 //!
-//! One batch is at the store at a time. A batch that holds nothing but deliveries that are with
-//! their connected clients already, and deletions, may linger a little: most of it will not be
-//! needed.
+//! One batch is at the store at a time. Deliveries that are with their connected clients already
+//! may linger a little, for most of them will not be needed: so batches are gathered one after the
+//! other, each for a part of that time, and as long as there is nothing but deliveries and
+//! deletions, only those that have lingered are taken.
 
 mod batch;
 mod debts;
+mod linger;
 
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
@@ -34,6 +36,7 @@ use crate::store::Record;
 use crate::time::Instant;
 
 use debts::Debts;
+use linger::Lingering;
 
 /// What a row takes beside its bytes, roughly.
 const ROW_BYTES: usize = 64;
@@ -51,6 +54,8 @@ pub(super) struct Pending {
     pub(super) number: Option<Sequence>,
     waiter: Waiter,
     bytes: usize,
+    /// The batch that was gathered when it was noted.
+    pub(super) batch: u64,
 }
 
 /// What is left of a session that has ended: the batches that are to be committed.
@@ -70,6 +75,8 @@ pub(super) struct Journal {
     open: u64,
     /// The batch that is at the store.
     pub(super) taken: Option<u64>,
+    /// The last one that was taken.
+    last_taken: u64,
     /// All up to this one are committed.
     committed: u64,
     /// Whether an answer waits for the batch that is being gathered.
@@ -77,8 +84,7 @@ pub(super) struct Journal {
     /// Whether the batch should be taken as soon as possible.
     is_urgent: bool,
     pub(super) is_failing: bool,
-    /// When the first thing came into the batch that is being gathered.
-    since: Option<Instant>,
+    lingering: Lingering,
     next_place: u64,
     next_message: u64,
     /// Places and messages are numbered in steps of this, so that no two shards use the same one.
@@ -122,11 +128,12 @@ impl Journal {
             is_on: false,
             open: 1,
             taken: None,
+            last_taken: 0,
             committed: 0,
             is_awaited: false,
             is_urgent: false,
             is_failing: false,
-            since: None,
+            lingering: Lingering::default(),
             next_place: 1,
             next_message: 1,
             step: 1,
@@ -199,20 +206,25 @@ impl Journal {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.pending.is_empty()
-            && self.deletions.is_empty()
-            && self.sessions.is_empty()
-            && self.subscriptions.is_empty()
-            && self.incoming.is_empty()
-            && self.retained.is_empty()
-            && self.links.is_empty()
-            && !self.debts.is_in_open
+        self.pending.is_empty() && self.deletions.is_empty() && self.has_only_deliveries()
     }
 
     fn note(&mut self, bytes: usize, now: Instant) {
-        self.since.get_or_insert(now);
+        self.lingering.note(now);
         self.open_bytes += bytes;
         self.noted_bytes += bytes as u64;
+    }
+
+    fn insert(&mut self, pending: Pending) -> PendingId {
+        self.lingering.count();
+        self.pending.insert(pending)
+    }
+
+    fn remove(&mut self, id: PendingId) -> Option<Pending> {
+        let pending = self.pending.remove(id)?;
+        self.lingering.discount(pending.batch);
+        self.open_bytes = self.open_bytes.saturating_sub(pending.bytes);
+        Some(pending)
     }
 
     /// What is noted from now on concerns this answer.
@@ -259,10 +271,11 @@ impl Journal {
             number: None,
             waiter: self.waiter,
             bytes,
+            batch: self.open,
         };
         delivery.row.refers = true;
         delivery.row.batch = self.open;
-        delivery.row.pending = self.pending.insert(pending);
+        delivery.row.pending = self.insert(pending);
         self.noted += 1;
         self.note(bytes, now);
     }
@@ -286,12 +299,13 @@ impl Journal {
         if let Some(pending) = self.pending.get_mut(row.pending) {
             pending.number = Some(number);
         } else {
-            row.pending = self.pending.insert(Pending {
+            row.pending = self.insert(Pending {
                 session,
                 place: row.place,
                 number: Some(number),
                 waiter: None,
                 bytes: ROW_BYTES,
+                batch: self.open,
             });
             self.note(ROW_BYTES, now);
         }
@@ -312,14 +326,12 @@ impl Journal {
         if row.place == 0 {
             return;
         }
-        if let Some(pending) = self.pending.remove(row.pending) {
-            self.open_bytes = self.open_bytes.saturating_sub(pending.bytes);
-            if rows.deliveries == 0
-                && self.is_committed(rows.batch)
-                && let Some(waiter) = pending.waiter
-            {
-                self.not_needed.push(waiter);
-            }
+        if let Some(pending) = self.remove(row.pending)
+            && rows.deliveries == 0
+            && self.is_committed(rows.batch)
+            && let Some(waiter) = pending.waiter
+        {
+            self.not_needed.push(waiter);
         }
         if row.on_disk {
             rows.deliveries = rows.deliveries.saturating_sub(1);
@@ -348,9 +360,7 @@ impl Journal {
     /// The session of a delivery has ended, and its rows are deleted with it.
     pub(super) fn abandon(&mut self, delivery: &mut Delivery, now: Instant) {
         if delivery.row.place > 0 {
-            if let Some(pending) = self.pending.remove(delivery.row.pending) {
-                self.open_bytes = self.open_bytes.saturating_sub(pending.bytes);
-            }
+            self.remove(delivery.row.pending);
             self.unrefer(&mut delivery.row, &delivery.message, now);
             delivery.row = Row::default();
         }
@@ -363,16 +373,17 @@ impl Journal {
             delivery.row = Row::default();
             return;
         }
-        self.pending.remove(delivery.row.pending);
+        self.remove(delivery.row.pending);
         let (place, bytes) = (self.next_place(), ROW_BYTES);
         delivery.row.place = place;
         delivery.row.on_disk = false;
-        delivery.row.pending = self.pending.insert(Pending {
+        delivery.row.pending = self.insert(Pending {
             session: SessionId::default(),
             place,
             number: None,
             waiter: None,
             bytes,
+            batch: self.open,
         });
         self.note(bytes, now);
         self.await_open();
@@ -388,7 +399,7 @@ impl Journal {
 
     /// The row of a session is out of date.
     pub(super) fn session(&mut self, id: SessionId, rows: &mut Rows, now: Instant) {
-        if rows.dirty != self.open {
+        if rows.dirty <= self.last_taken {
             rows.dirty = self.open;
             self.sessions.push(id);
             self.note(ROW_BYTES, now);

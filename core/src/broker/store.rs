@@ -97,7 +97,8 @@ impl Broker {
         for (id, number) in core::mem::take(&mut self.out.journal.not_needed) {
             self.record_not_needed(id, number);
         }
-        if let Some(number) = self.out.journal.commit_empty() {
+        let journal = &mut self.out.journal;
+        if let Some(number) = journal.commit_empty().or_else(|| journal.commit_lingered()) {
             self.go_on_from(number);
         }
         let linger = self.config.commit_linger;
@@ -307,9 +308,13 @@ impl Broker {
 
     fn write_deliveries(&mut self, batch: u64, records: &mut Vec<Record>) {
         let mut pending = core::mem::take(&mut self.out.journal.pending);
-        for (_, pending) in pending.drain() {
-            self.write_delivery(batch, &pending, records);
-        }
+        pending.retain(|_, it| {
+            let is_in = it.batch <= batch;
+            if is_in {
+                self.write_delivery(batch, it, records);
+            }
+            !is_in
+        });
         self.out.journal.pending = pending; // With its handles, none of which is given again.
     }
 

@@ -71,6 +71,33 @@ fn a_message_of_qos_1_that_is_acknowledged_in_time_is_never_written() {
 }
 
 #[test]
+fn a_message_that_lingers_too_long_takes_no_younger_one_with_it() {
+    let (mut world, slow, publisher) = world(1);
+    world.commit_all();
+    let prompt = world.connect_with(&persistent("prompt"));
+    world.subscribe(prompt, "prompt", 1);
+    world.publish_at(publisher, 1, 1, "t", "x");
+    let held = world.expect_message(slow);
+    world.expect_nothing(publisher);
+    let other = world.connect(V, "other");
+    for number in 1..=100u16 {
+        world.publish_at(other, 1, number, "prompt", "x");
+        let message = world.expect_message(prompt);
+        world.pass(Duration::from_millis(1));
+        world.acknowledge(prompt, &message);
+        assert_eq!(world.expect_reason(other, kind::PUBACK, number), 0);
+        // It lingers for ten milliseconds, and a quarter more for what came beside it.
+        match number {
+            ..13 => world.expect_nothing(publisher),
+            13 => assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0),
+            _ => {}
+        }
+    }
+    world.acknowledge(slow, &held);
+    assert_eq!(world.broker.counters().deliveries_written, 1);
+}
+
+#[test]
 fn a_message_that_is_not_acknowledged_in_time_is_written_and_deleted() {
     let (mut world, subscriber, publisher) = world(1);
     world.publish_at(publisher, 1, 1, "t", "x");

@@ -7,11 +7,13 @@ use super::Journal;
 use crate::time::Instant;
 
 impl Journal {
-    /// Whether a batch should be taken now.
-    pub(in crate::broker) fn wants_to_be_taken(&self, linger: Duration, now: Instant) -> bool {
-        self.taken.is_none()
-            && !self.is_empty()
-            && (self.is_urgent || self.since.is_none_or(|since| since.after(linger) <= now))
+    /// At the end of a turn: whether a batch should be taken now.
+    pub(in crate::broker) fn wants_to_be_taken(&mut self, linger: Duration, now: Instant) -> bool {
+        if self.lingering.close(self.open, linger, now) {
+            self.open += 1;
+        }
+        let has_lingered = || self.lingering.deadline(linger).is_none_or(|it| it <= now);
+        self.taken.is_none() && !self.is_empty() && (self.is_urgent || has_lingered())
     }
 
     /// When a batch that lingers should be taken.
@@ -19,20 +21,58 @@ impl Journal {
         if self.taken.is_some() || self.is_empty() {
             return None;
         }
-        Some(self.since?.after(linger))
+        self.lingering.deadline(linger)
     }
 
-    /// The batch that was gathered goes to the store. Returns its number.
+    /// What was gathered goes to the store, or what of it has lingered if nothing forbids that.
+    /// Returns the number of the batch.
     pub(in crate::broker) fn take(&mut self) -> u64 {
-        let number = self.open;
+        // Anything else is true only together with what was noted before and beside it.
+        let may_stay = !self.is_urgent && self.has_only_deliveries();
+        let number = match self.lingering.first() {
+            Some((number, _)) if may_stay => {
+                self.lingering.pop();
+                number
+            }
+            _ => {
+                self.lingering.clear();
+                self.open += 1;
+                self.is_awaited = false;
+                self.is_urgent = false;
+                self.debts.is_in_open = false;
+                self.open - 1
+            }
+        };
         self.taken = Some(number);
-        self.open += 1;
-        self.is_awaited = false;
-        self.is_urgent = false;
-        self.debts.is_in_open = false;
-        self.since = None;
-        self.taken_bytes = core::mem::take(&mut self.open_bytes);
+        self.last_taken = number;
+        let staying = self.pending.values().filter(|it| it.batch > number);
+        let staying = staying.map(|it| it.bytes).sum();
+        self.taken_bytes = self.open_bytes.saturating_sub(staying);
+        self.open_bytes = staying;
         number
+    }
+
+    /// If nothing is left in the oldest of the batches that linger, and it may be waited for: its
+    /// number.
+    pub(in crate::broker) fn commit_lingered(&mut self) -> Option<u64> {
+        let (number, is_needed) = self.lingering.first()?;
+        let is_next = self.taken.is_none() && !self.is_urgent && self.has_only_deliveries();
+        if is_needed || !is_next || !self.deletions.is_empty() {
+            return None;
+        }
+        self.lingering.pop();
+        self.commit(number);
+        Some(number)
+    }
+
+    /// Whether deliveries and deletions are all that is to be written.
+    pub(super) fn has_only_deliveries(&self) -> bool {
+        self.sessions.is_empty()
+            && self.subscriptions.is_empty()
+            && self.incoming.is_empty()
+            && self.retained.is_empty()
+            && self.links.is_empty()
+            && !self.debts.is_in_open
     }
 
     /// All batches up to this one are committed.

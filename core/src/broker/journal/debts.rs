@@ -59,10 +59,10 @@ impl Journal {
         is_late
     }
 
-    /// What is owed in a batch.
+    /// What is owed in a batch, or in one before it that was gathered with it.
     pub(in crate::broker) fn owing_in(&self, batch: u64) -> impl Iterator<Item = &Owing> {
         let owing = self.debts.owing.iter();
-        owing.filter(move |it| it.batch == batch && it.number > 0)
+        owing.filter(move |it| it.batch <= batch && it.number > 0)
     }
 
     /// The next message that goes to peers, if what it waits for is committed.
