@@ -324,6 +324,8 @@ impl Plan {
             max_topic_aliases_to_client: *random.one_of(&[0, 3, 16]),
             ..Config::default()
         };
+        let linger = random.clone().below(3); // Drawn aside: all else stays as it is for a seed.
+        config.commit_linger = Duration::from_millis([0, 2, 10][linger]);
         if features.short_queues {
             config.max_queued_messages = 1 + random.below(8);
             config.max_queued_bytes = *random.one_of(&[500, 1 << 20]);
