@@ -89,8 +89,8 @@ fn a_message_that_lingers_too_long_takes_no_younger_one_with_it() {
         assert_eq!(world.expect_reason(other, kind::PUBACK, number), 0);
         // It lingers for ten milliseconds, and a quarter more for what came beside it.
         match number {
-            ..13 => world.expect_nothing(publisher),
-            13 => assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0),
+            ..12 => world.expect_nothing(publisher),
+            12 => assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0),
             _ => {}
         }
     }
