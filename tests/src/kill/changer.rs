@@ -1,5 +1,5 @@
-//! A client that subscribes and unsubscribes all the time: what was acknowledged holds after a kill,
-//! and only what was not answered may have come either way.
+//! A client that subscribes and unsubscribes all the time: what was acknowledged holds after a
+//! kill, and only what was not answered may have come either way.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
