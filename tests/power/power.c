@@ -10,7 +10,8 @@
  *   POWER_SYNC_US    how long a sync takes at least, in microseconds
  *   POWER_STATE      a file of a page that says at each moment how many writes were made to the journal
  *                    and to other files since their last sync, and how many syncs there were: whoever
- *                    kills the process can look afterwards into what the kill fell
+ *                    kills the process can look afterwards into what the kill fell; the process ends
+ *                    with the one that started it
  *
  * A record of the log: a header, the path, the bytes that were there before, the bytes that are there
  * now. What the system does with the log survives the end of the process, as the files do.
@@ -21,11 +22,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -88,6 +91,8 @@ static void begin(void) {
             abort();
         }
         state = mapped;
+        /* Whoever kills it may be killed: nothing is to be left behind. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     }
     const char *log = getenv("POWER_LOG");
     if (log) {

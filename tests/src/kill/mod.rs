@@ -26,9 +26,9 @@ mod visitor;
 mod willing;
 mod world;
 
-use std::fs;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::{fs, panic};
 
 pub use figures::Figures;
 pub use options::Options;
@@ -89,7 +89,11 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    match run(&options, &mut print) {
+    // What is not in form makes whoever reads it panic, with a word about it.
+    let outcome = panic::catch_unwind(|| run(&options, &mut print));
+    let outcome =
+        outcome.unwrap_or_else(|_| Err("a packet or a file was not as it must be".into()));
+    match outcome {
         Ok(figures) => {
             print(&figures.to_string());
             ExitCode::SUCCESS

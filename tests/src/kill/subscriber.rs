@@ -44,6 +44,8 @@ pub(super) struct Subscriber {
     held_back: VecDeque<(Instant, Vec<u8>)>,
     /// When it comes or goes next.
     until: Instant,
+    /// It takes many messages at a time.
+    is_in_a_hurry: bool,
 }
 
 /// What all of them subscribe to.
@@ -71,6 +73,7 @@ impl Subscriber {
             topics: topics.concat(),
             held_back: VecDeque::new(),
             until: Instant::now(),
+            is_in_a_hurry: false,
         }
     }
 
@@ -116,9 +119,10 @@ impl Actor for Subscriber {
         self.wait(200, record);
         self.session.ask(false, true);
         let connect = wire::lasting(self.version, self.name);
-        Some(match self.habit {
-            Habit::Slow => connect.with(id::RECEIVE_MAXIMUM, Value::Two(FEW)),
-            _ => connect,
+        self.is_in_a_hurry = self.habit != Habit::Slow || record.is_draining;
+        Some(match self.is_in_a_hurry {
+            false => connect.with(id::RECEIVE_MAXIMUM, Value::Two(FEW)),
+            true => connect,
         })
     }
 
@@ -170,6 +174,9 @@ impl Actor for Subscriber {
     }
 
     fn act(&mut self, record: &mut Record, link: &mut Link) {
+        if record.is_draining && !self.is_in_a_hurry {
+            return link.cut(); // It comes back at once, and takes more.
+        }
         let now = Instant::now();
         self.let_go((!record.is_draining).then_some(now), link);
         let may_go = self.habit == Habit::Away && self.is_subscribed && !record.is_draining;
