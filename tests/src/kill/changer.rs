@@ -54,7 +54,8 @@ impl Timeline {
 struct Request {
     packet_id: u16,
     mode: Mode,
-    filters: Vec<usize>,
+    /// And what they were before.
+    filters: Vec<(usize, Mode)>,
 }
 
 /// A client that changes its mind.
@@ -105,8 +106,10 @@ impl Changer {
         self.last_id = self.last_id.checked_add(1).unwrap_or(1);
         let event = record.now().event;
         let names: Vec<String> = filters.iter().map(|it| filter(*it)).collect();
-        for number in &filters {
-            let timeline = &mut self.filters[*number];
+        let before = |number: usize| (number, self.filters[number].now());
+        let with_modes = filters.iter().copied().map(before).collect();
+        for number in filters {
+            let timeline = &mut self.filters[number];
             // What is asked for once more stays as it is meanwhile [MQTT-3.8.4-4].
             if timeline.now() != mode {
                 timeline.change(event, Mode::Unknown);
@@ -121,7 +124,7 @@ impl Changer {
         self.request = Some(Request {
             packet_id: self.last_id,
             mode,
-            filters,
+            filters: with_modes,
         });
     }
 
@@ -143,13 +146,12 @@ impl Changer {
         };
         let event = record.now().event;
         record.figures.changes += 1;
-        for (at, number) in request.filters.iter().enumerate() {
-            let timeline = &mut self.filters[*number];
-            let due: &[u8] = match (request.mode, timeline.now()) {
+        for (at, (number, before)) in request.filters.iter().enumerate() {
+            let due: &[u8] = match (request.mode, before) {
                 (Mode::On, _) => &[2],
-                // It stands still, for it was off when this was asked for.
+                (_, Mode::On) => &[0x00],
                 (_, Mode::Off) => &[0x11],
-                _ => &[0x00, 0x11],
+                (_, Mode::Unknown) => &[0x00, 0x11],
             };
             if let Some(code) = answer.codes.get(at)
                 && !due.contains(code)
@@ -160,7 +162,7 @@ impl Changer {
                     filter(*number)
                 ));
             }
-            timeline.change(event, request.mode);
+            self.filters[*number].change(event, request.mode);
         }
         if !self.is_ready {
             self.is_ready = true;
@@ -237,7 +239,7 @@ impl Actor for Changer {
         if self.request.is_some() || record.is_draining || now < self.next {
             return;
         }
-        self.next = now + Duration::from_micros(record.random.below(8000) as u64);
+        self.next = now + Duration::from_micros(record.random.below(3000) as u64);
         let first = 1 + record.random.below(FILTERS - 1);
         let second = 1 + record.random.below(FILTERS - 1);
         let mut filters = vec![first];

@@ -49,6 +49,11 @@ pub struct Figures {
 }
 
 impl Figures {
+    /// Grows whenever something comes that was waited for.
+    pub(super) fn progress(&self) -> u64 {
+        self.acknowledged + self.delivered + self.repeated + self.changes
+    }
+
     /// How long it took on average until the broker was ready.
     pub fn mean_to_ready(&self) -> Duration {
         self.time_to_ready

@@ -44,7 +44,6 @@ pub(super) struct Publishing {
     /// In the order in which they were sent first.
     flights: VecDeque<Flight>,
     window: usize,
-    last_id: u16,
 }
 
 impl Publishing {
@@ -54,15 +53,16 @@ impl Publishing {
             is: publisher,
             session: Session::none(),
             flights: VecDeque::new(),
-            last_id: 0,
         }
     }
 
-    fn next_id(&mut self) -> u16 {
+    /// A packet identifier that is free, and was in use not long ago: what a broker has not heard
+    /// of its release shows.
+    fn next_id(&self, record: &mut Record) -> u16 {
         loop {
-            self.last_id = self.last_id.checked_add(1).unwrap_or(1);
-            if self.flights.iter().all(|it| it.packet_id != self.last_id) {
-                return self.last_id;
+            let packet_id = 1 + record.random.below(self.is.window * 2) as u16;
+            if self.flights.iter().all(|it| it.packet_id != packet_id) {
+                return packet_id;
             }
         }
     }
@@ -192,7 +192,7 @@ impl Actor for Publishing {
             let topic = *record.random.one_of(&self.is.topics);
             let number = record.sent(topic);
             let flight = Flight {
-                packet_id: self.next_id(),
+                packet_id: self.next_id(record),
                 topic,
                 number,
                 is_released: false,

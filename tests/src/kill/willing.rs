@@ -1,6 +1,8 @@
 //! A client with a will: a kill of the broker ends its connection, and the will is published after
 //! the restart, once, when its delay is over [MQTT-3.1.2-8].
 
+use std::time::{Duration, Instant};
+
 use super::actor::Actor;
 use super::link::Link;
 use super::payload;
@@ -21,6 +23,8 @@ pub(super) struct Willing {
     is_accepted: bool,
     /// It was to be published, and nobody has it yet.
     is_due: bool,
+    /// When it comes back.
+    until: Instant,
 }
 
 impl Willing {
@@ -33,6 +37,7 @@ impl Willing {
             number: None,
             is_accepted: false,
             is_due: false,
+            until: Instant::now(),
         }
     }
 
@@ -55,7 +60,15 @@ impl Actor for Willing {
         if record.subscriptions_to_come > 0 || self.is_due && !self.has_arrived(record) {
             return None;
         }
-        self.is_due = false;
+        if self.is_due {
+            // It stays away a little longer: a restart must not publish the will again.
+            self.is_due = false;
+            let time = Duration::from_millis(record.random.below(300) as u64);
+            self.until = Instant::now() + time;
+        }
+        if Instant::now() < self.until {
+            return None;
+        }
         self.session.ask(false, true);
         let number = record.sent(self.topic);
         self.number = Some(number);

@@ -18,6 +18,9 @@ use crate::wire::{Received, kind};
 /// What must happen has happened after so long, on any machine.
 const PATIENCE: Duration = Duration::from_secs(90);
 
+/// What is owed will not come if nothing at all has come for so long.
+const SILENCE: Duration = Duration::from_secs(20);
+
 /// So long after enough is acknowledged the broker is killed at the latest.
 const LATEST_KILL: usize = 30_000;
 
@@ -143,9 +146,14 @@ impl<'a> World<'a> {
     /// Lets everything come that is owed.
     fn drain(&mut self) {
         self.record.is_draining = true;
-        let deadline = Instant::now() + PATIENCE;
+        let mut progress = self.record.figures.progress();
+        let mut deadline = Instant::now() + SILENCE;
         loop {
             self.turns_for(TICK * 5);
+            if self.record.figures.progress() > progress {
+                progress = self.record.figures.progress();
+                deadline = Instant::now() + SILENCE;
+            }
             if self.is_broken() {
                 return;
             }
