@@ -8,6 +8,7 @@
  *   POWER_LOG        where writes and syncs are noted; nothing is noted without it
  *   POWER_CONTROL    a file that says what fails now: "full", "io", or nothing; read at each call
  *   POWER_SYNC_US    how long a sync takes at least, in microseconds
+ *   POWER_WRITE_US   how long the first write to the journal after a sync takes at least
  *   POWER_STATE      a file of a page that says at each moment how many writes were made to the journal
  *                    and to other files since their last sync, and how many syncs there were: whoever
  *                    kills the process can look afterwards into what the kill fell; the process ends
@@ -49,6 +50,7 @@ struct state {
     uint64_t unsynced_journal;
     uint64_t unsynced_others;
     uint64_t syncs;
+    uint64_t held_back; /* A write to the journal that has not been made yet. */
 };
 
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
@@ -60,7 +62,7 @@ static int (*real_fdatasync)(int);
 static char directory[PATH_MAX];
 static size_t directory_length;
 static const char *control;
-static long sync_us;
+static long sync_us, write_us;
 static int log_fd = -1;
 static struct state nowhere;
 static volatile struct state *state = &nowhere;
@@ -80,6 +82,8 @@ static void begin(void) {
     control = getenv("POWER_CONTROL");
     const char *slow = getenv("POWER_SYNC_US");
     sync_us = slow ? atol(slow) : 0;
+    slow = getenv("POWER_WRITE_US");
+    write_us = slow ? atol(slow) : 0;
     const char *page = getenv("POWER_STATE");
     if (page) {
         int fd = open(page, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
@@ -183,6 +187,10 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
         errno = error;
         return -1;
     }
+    if (write_us && strstr(path, "-wal") && !state->unsynced_journal) {
+        state->held_back = 1;
+        usleep((useconds_t)write_us);
+    }
     pthread_mutex_lock(&lock);
     uint64_t size = 0, found = 0;
     char *old = log_fd < 0 ? NULL : before(fd, (uint64_t)offset, count, &size, &found);
@@ -190,6 +198,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
     int result = errno;
     if (written > 0) {
         *unsynced(path) += 1;
+        state->held_back = 0;
     }
     if (old && written > 0) {
         if (found > (uint64_t)written) {

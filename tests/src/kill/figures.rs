@@ -20,7 +20,7 @@ pub struct Figures {
     pub repeated: u64,
     /// How often the broker was killed under load.
     pub kills: u32,
-    /// How many of these kills fell between the write of a batch and its sync.
+    /// How many of these kills fell between the first write of a batch and the end of its sync.
     pub kills_uncommitted: u32,
     /// How often it was killed before it was ready.
     pub kills_in_recovery: u32,
@@ -61,7 +61,8 @@ impl Figures {
             .unwrap_or_default()
     }
 
-    /// The share of kills that fell between the write of a batch and its sync, in percent.
+    /// The share of kills that fell between the first write of a batch and the end of its sync, in
+    /// percent.
     pub fn share_uncommitted(&self) -> f64 {
         f64::from(self.kills_uncommitted) * 100.0 / f64::from(self.kills.max(1))
     }

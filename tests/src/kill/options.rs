@@ -14,6 +14,7 @@ kill --broker PATH [--cycles N] [--seed N] [--power] [--sync-us N] ...
 --seed N           chooses what happens (1); when it does, no seed can choose
 --power            each kill takes what was not synced, as a loss of power would
 --sync-us N        how long a sync takes, in microseconds (5000)
+--write-us N       how long the first write of a batch takes (2000)
 --acknowledged N   so many publishes at least are acknowledged in a cycle (1000)
 --drain-every N    after so many cycles all must have come (10)
 --every N          prints figures after so many cycles (100)
@@ -37,6 +38,8 @@ pub struct Options {
     pub power: bool,
     /// How long a sync takes, in microseconds.
     pub sync_us: u32,
+    /// How long the first write of a batch takes, in microseconds.
+    pub write_us: u32,
     /// So many publishes are acknowledged before a kill.
     pub acknowledged: u64,
     /// After so many cycles all must have come.
@@ -59,6 +62,7 @@ impl Options {
             seed: 1,
             power: false,
             sync_us: 5000,
+            write_us: 2000,
             acknowledged: 1000,
             drain_every: 10,
             every: 100,
@@ -87,6 +91,7 @@ impl Options {
                 "--seed" => options.seed = number(&value()?)?,
                 "--power" => options.power = true,
                 "--sync-us" => options.sync_us = number(&value()?)?,
+                "--write-us" => options.write_us = number(&value()?)?,
                 "--acknowledged" => options.acknowledged = number(&value()?)?,
                 "--drain-every" => options.drain_every = number::<u32>(&value()?)?.max(1),
                 "--every" => options.every = number::<u32>(&value()?)?.max(1),

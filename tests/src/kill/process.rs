@@ -28,7 +28,7 @@ pub(super) struct Disk {
 /// What a kill fell into.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Caught {
-    /// Something was written to the journal and not yet synced.
+    /// Something was being written to the journal, or was written and not yet synced.
     pub(super) is_uncommitted: bool,
     /// Syncs in this life of the process.
     pub(super) syncs: u64,
@@ -76,6 +76,7 @@ impl Disk {
             .env("POWER_DIRECTORY", self.file("data"))
             .env("POWER_STATE", self.file("state"))
             .env("POWER_SYNC_US", options.sync_us.to_string())
+            .env("POWER_WRITE_US", options.write_us.to_string())
             .env("WHERRY_PERSISTENCE_BACKEND", "sqlite")
             .env("WHERRY_PERSISTENCE_PATH", self.file("data"))
             .env("WHERRY_PERSISTENCE_DURABILITY", &options.durability)
@@ -106,9 +107,10 @@ impl Disk {
         let mut caught = Caught::default();
         // A process that was killed at once has not made the page.
         if let Ok(page) = fs::read(self.file("state"))
-            && let ([journal, _, syncs], _) = page.as_chunks::<8>()
+            && let ([journal, _, syncs, held_back], _) = page.as_chunks::<8>()
         {
-            caught.is_uncommitted = u64::from_ne_bytes(*journal) > 0;
+            let [journal, held_back] = [journal, held_back].map(|it| u64::from_ne_bytes(*it));
+            caught.is_uncommitted = journal + held_back > 0;
             caught.syncs = u64::from_ne_bytes(*syncs);
             fs::remove_file(self.file("state")).expect("it is there");
         }
