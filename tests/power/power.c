@@ -8,6 +8,11 @@
  *   POWER_LOG        where writes and syncs are noted; nothing is noted without it
  *   POWER_CONTROL    a file that says what fails now: "full", "io", or nothing; read at each call
  *   POWER_SYNC_US    how long a sync takes at least, in microseconds
+ *   POWER_WRITE_US   how long the first write to the journal after a sync takes at least
+ *   POWER_STATE      a file of a page that says at each moment how many writes were made to the journal
+ *                    and to other files since their last sync, and how many syncs there were: whoever
+ *                    kills the process can look afterwards into what the kill fell; the process ends
+ *                    with the one that started it
  *
  * A record of the log: a header, the path, the bytes that were there before, the bytes that are there
  * now. What the system does with the log survives the end of the process, as the files do.
@@ -18,10 +23,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -37,6 +45,14 @@ struct header {
     uint64_t after_length;
 };
 
+/* What POWER_STATE holds. */
+struct state {
+    uint64_t unsynced_journal;
+    uint64_t unsynced_others;
+    uint64_t syncs;
+    uint64_t held_back; /* A write to the journal that has not been made yet. */
+};
+
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_write)(int, const void *, size_t);
 static int (*real_truncate)(int, off_t);
@@ -46,8 +62,10 @@ static int (*real_fdatasync)(int);
 static char directory[PATH_MAX];
 static size_t directory_length;
 static const char *control;
-static long sync_us;
+static long sync_us, write_us;
 static int log_fd = -1;
+static struct state nowhere;
+static volatile struct state *state = &nowhere;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
@@ -64,6 +82,22 @@ static void begin(void) {
     control = getenv("POWER_CONTROL");
     const char *slow = getenv("POWER_SYNC_US");
     sync_us = slow ? atol(slow) : 0;
+    slow = getenv("POWER_WRITE_US");
+    write_us = slow ? atol(slow) : 0;
+    const char *page = getenv("POWER_STATE");
+    if (page) {
+        int fd = open(page, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        void *mapped = MAP_FAILED;
+        if (fd >= 0 && !real_truncate(fd, sizeof *state)) {
+            mapped = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        }
+        if (mapped == MAP_FAILED) {
+            abort();
+        }
+        state = mapped;
+        /* Whoever kills it may be killed: nothing is to be left behind. */
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    }
     const char *log = getenv("POWER_LOG");
     if (log) {
         log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
@@ -86,6 +120,11 @@ static int is_watched(int fd, char *path) {
     /* What SQLite shares between connections is memory: it is made anew after a crash. */
     return !strncmp(path, directory, directory_length) && path[directory_length] == '/'
         && !strstr(path, "-shm") && !strstr(path, ".lock");
+}
+
+/* How many writes to a file are not synced yet. */
+static volatile uint64_t *unsynced(const char *path) {
+    return strstr(path, "-wal") ? &state->unsynced_journal : &state->unsynced_others;
 }
 
 /* What fails now, as errno; 0 is nothing. */
@@ -148,11 +187,19 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
         errno = error;
         return -1;
     }
+    if (write_us && strstr(path, "-wal") && !state->unsynced_journal) {
+        state->held_back = 1;
+        usleep((useconds_t)write_us);
+    }
     pthread_mutex_lock(&lock);
     uint64_t size = 0, found = 0;
     char *old = log_fd < 0 ? NULL : before(fd, (uint64_t)offset, count, &size, &found);
     ssize_t written = real_pwrite(fd, bytes, count, offset);
     int result = errno;
+    if (written > 0) {
+        *unsynced(path) += 1;
+        state->held_back = 0;
+    }
     if (old && written > 0) {
         if (found > (uint64_t)written) {
             found = (uint64_t)written;
@@ -204,11 +251,13 @@ static int synced(int fd, int (**real)(int)) {
         return -1;
     }
     /* The process may be killed, the machine does not fail: what is noted as synced is. */
+    pthread_mutex_lock(&lock);
     if (log_fd >= 0) {
-        pthread_mutex_lock(&lock);
         note(SYNC, path, 0, 0, "", 0, "", 0);
-        pthread_mutex_unlock(&lock);
     }
+    *unsynced(path) = 0;
+    state->syncs += 1;
+    pthread_mutex_unlock(&lock);
     return 0;
 }
 

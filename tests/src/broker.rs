@@ -290,7 +290,7 @@ impl Drop for Broker {
 }
 
 /// The address in a line that says where the broker listens.
-fn listener(line: &str) -> Option<SocketAddr> {
+pub(crate) fn listener(line: &str) -> Option<SocketAddr> {
     let (_, rest) = line.split_once("listening on tcp://")?;
     rest.split_whitespace().next()?.parse().ok()
 }

@@ -22,6 +22,7 @@ pub mod broker;
 pub mod client;
 pub mod differential;
 pub mod fuzz;
+pub mod kill;
 pub mod naive;
 pub mod power;
 pub mod random;

@@ -10,6 +10,7 @@ use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::{env, io};
 
 use crate::random::Random;
@@ -24,23 +25,26 @@ const WRITE: u32 = 1;
 const TRUNCATE: u32 = 2;
 const SYNC: u32 = 3;
 
-/// The library to be preloaded, built if it is not there.
+/// The library to be preloaded, built when it is first asked for.
 ///
 /// # Panics
 ///
 /// If there is no C compiler, or it does not like what it gets.
 pub fn library() -> PathBuf {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(build).clone()
+}
+
+fn build() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("power/power.c");
     let target = env::temp_dir().join(format!("wherry-power-{}.so", std::process::id()));
-    if !target.exists() {
-        let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
-        let status = Command::new(compiler)
-            .args(["-O2", "-shared", "-fPIC", "-o"])
-            .args([&target, &source])
-            .status();
-        let is_built = status.is_ok_and(|status| status.success());
-        assert!(is_built, "no C compiler has built {}", source.display());
-    }
+    let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
+    let status = Command::new(compiler)
+        .args(["-O2", "-shared", "-fPIC", "-o"])
+        .args([&target, &source])
+        .status();
+    let is_built = status.is_ok_and(|status| status.success());
+    assert!(is_built, "no C compiler has built {}", source.display());
     target
 }
 

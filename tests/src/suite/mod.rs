@@ -6,6 +6,7 @@ pub mod attacks;
 pub mod commands;
 pub mod connect;
 pub mod http;
+pub mod kill;
 pub mod message;
 pub mod persistence;
 pub mod power;
@@ -117,6 +118,10 @@ macro_rules! suite {
                 nobody_listens_for_http_unless_told_to
                 an_open_http_listener_is_warned_about
                 an_http_address_in_use_is_told;
+            kill:
+                kills_under_load_lose_and_double_nothing
+                losses_of_power_under_load_lose_and_double_nothing
+                who_does_not_sync_fails_under_load;
             message:
                 properties_are_carried_end_to_end
                 message_expiry_is_passed_on

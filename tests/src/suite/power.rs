@@ -113,6 +113,8 @@ pub fn a_full_disk_delays_and_loses_nothing(binary: &BinaryUnderTest) {
     client.subscribe_at("kept", 1);
     client.disconnect();
     let mut publisher = Client::connect(&broker, Version::V5, "publisher");
+    // What the broker had to write before is written then.
+    assert_eq!(publisher.publish_at(1, "kept", "before"), 0);
     fs::write(disk.file("control"), "full").expect("there is room here");
     let id = publisher.packet_id();
     let publish = wire::publish(Version::V5, "kept", "first").qos(1, id);
@@ -135,7 +137,7 @@ pub fn a_full_disk_delays_and_loses_nothing(binary: &BinaryUnderTest) {
     drop(broker);
     let broker = disk.start(binary, "power");
     let mut client = Client::resume(&broker, &lasting);
-    for text in ["first", "second"] {
+    for text in ["before", "first", "second"] {
         client.expect_qos(1, "kept", text);
     }
 }
