@@ -204,7 +204,10 @@ impl Real {
     fn die(&mut self, lost: Vec<Batch>) {
         self.starts += 1;
         let mut random = Random::new(seed_of(self.seed, [7, self.starts, 0]));
-        let end = *random.one_of(&ENDS);
+        let end = match lost.is_empty() || random.below(2) == 0 {
+            true => *random.one_of(&ENDS),
+            false => End::KilledInAWrite,
+        };
         let from = self.place();
         match end {
             End::Closed => self.store = None,
@@ -289,7 +292,11 @@ fn tear(before: &[u8], after: &mut Vec<u8>, random: &mut Random) {
 
 /// A batch for a store that nobody had anything for.
 fn any_batch() -> Batch {
-    let (from, to, number) = (u8::MAX, u8::MAX, 1);
-    let records = vec![Record::PutLink { from, to, number }];
+    let put = |to| Record::PutLink {
+        from: u8::MAX,
+        to,
+        number: 1,
+    };
+    let records = (0..10).map(put).collect();
     Batch { number: 0, records }
 }
