@@ -138,6 +138,7 @@ macro_rules! suite {
             power:
                 what_was_acknowledged_outlives_a_loss_of_power
                 who_does_not_sync_loses_what_was_acknowledged
+                what_a_sync_has_failed_for_is_written_again
                 a_full_disk_delays_and_loses_nothing;
             process:
                 help_and_version

@@ -5,7 +5,8 @@
 //! is there whole or not at all, whatever happens.
 //!
 //! If a write fails, the connection to the database is given up and the next attempt opens another:
-//! what a file descriptor is worth after an error, nobody knows.
+//! what a file descriptor is worth after an error, nobody knows. What is in the log is written again
+//! before that: what the system has kept of it after an error, nobody knows either.
 
 mod read;
 mod schema;
@@ -14,7 +15,7 @@ mod write;
 
 use std::fs::{DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use super::lock::Lock;
 
 /// The name of the database in its directory.
 const NAME: &str = "wherry.db";
+
+/// The name of its write-ahead log.
+const LOG: &str = "wherry.db-wal";
 
 /// How long to wait for somebody who copies the database.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -94,7 +98,13 @@ impl Sqlite {
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.directory, self.durability)?,
+            None => {
+                if self.durability == Durability::Power {
+                    let outcome = write_log_again(&self.directory);
+                    outcome.map_err(|error| system_error(&self.directory, error))?;
+                }
+                connect(&self.directory, self.durability)?
+            }
         };
         Ok(self.connection.insert(connection))
     }
@@ -142,6 +152,27 @@ impl Store for Sqlite {
             }
             Ok(gives_back)
         })
+    }
+}
+
+/// Writes the log once more as it is, if there is one. A sync may have failed before, here or in
+/// the last process: then the system takes for written what is in memory only, later syncs say
+/// nothing of it, and what is written behind it would not be found after a loss of power.
+fn write_log_again(directory: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let log = match options.read(true).write(true).open(directory.join(LOG)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        outcome => outcome?,
+    };
+    let mut bytes = vec![0; 1 << 16];
+    let mut place = 0;
+    loop {
+        let count = log.read_at(&mut bytes, place)?;
+        if count == 0 {
+            return log.sync_all();
+        }
+        log.write_all_at(&bytes[..count], place)?;
+        place += count as u64;
     }
 }
 
