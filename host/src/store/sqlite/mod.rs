@@ -5,15 +5,15 @@
 //! is there whole or not at all, whatever happens.
 //!
 //! If a write fails, the connection to the database is given up and the next attempt opens another:
-//! what a file descriptor is worth after an error, nobody knows. What is in the log is written again
-//! before that: what the system has kept of it after an error, nobody knows either.
+//! what a file descriptor is worth after an error, nobody knows. The log is written again before
+//! that: what of it the disk has after an error, nobody knows either.
 
 mod read;
 mod schema;
 pub mod tools;
 mod write;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -189,6 +189,7 @@ fn connect(directory: &Path, durability: Durability) -> Result<Connection, Store
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).open(&path).map_err(failed)?;
+    has_its_beginning(directory)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error| database_error(directory, &error);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
@@ -197,6 +198,17 @@ fn connect(directory: &Path, durability: Durability) -> Result<Connection, Store
     let from = belongs_here(directory, &connection)?;
     prepare(&mut connection, durability, from).map_err(failed)?;
     Ok(connection)
+}
+
+/// A database is there before its log is. Where it is not, SQLite would take the log for a leftover
+/// and delete it.
+fn has_its_beginning(directory: &Path) -> Result<(), StoreError> {
+    let size = |name| fs::metadata(directory.join(name)).map_or(0, |it| it.len());
+    if size(NAME) == 0 && size(LOG) > 0 {
+        let detail = format!("{NAME} is empty, and {LOG} is not");
+        return Err(StoreError::new(Cause::Damaged, directory, detail));
+    }
+    Ok(())
 }
 
 /// Finds out whether it is a store that this broker can use, and of which version; 0 is a file
