@@ -1,5 +1,6 @@
 //! What a broker with a store has promised holds over a kill, line by line.
 
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,13 @@ fn settle(broker: &Broker) {
         "settled",
         "x",
     );
+}
+
+/// So many milliseconds pass while no broker runs: nothing happens then that could be waited for.
+fn downtime(millis: u64) {
+    let (_stays, nothing) = mpsc::channel::<()>();
+    let outcome = nothing.recv_timeout(Duration::from_millis(millis));
+    assert!(outcome.is_err(), "nobody sends anything");
 }
 
 /// CONNECT of a client whose session outlives its connection by so many seconds.
@@ -295,7 +303,7 @@ pub fn expiry_goes_on_over_the_downtime(binary: &BinaryUnderTest) {
         assert_eq!(publisher.expect_ack(kind::PUBACK, id), 0);
     }
     drop(broker);
-    thread::sleep(Duration::from_millis(3100));
+    downtime(3100);
     let broker = directory.start(binary);
     let mut reader = Client::connect(&broker, Version::V5, "reader");
     reader.subscribe_at("expiring/+", 1);
@@ -327,16 +335,18 @@ pub fn sessions_end_over_the_downtime(binary: &BinaryUnderTest) {
     let (_never, _) = Client::connect_with(&broker, &expiring("never", 0));
     settle(&broker);
     drop(broker);
-    thread::sleep(Duration::from_millis(2500));
+    downtime(2500);
     let broker = directory.start(binary);
     Client::connect_with(&broker, &expiring("short", 2));
     Client::connect_with(&broker, &expiring("never", 0));
     Client::resume(&broker, &expiring("long", 1000)).disconnect();
-    thread::sleep(Duration::from_millis(2000));
+    let mut bystander = Client::connect(&broker, Version::V5, "bystander");
+    let next = bystander.next_until(Instant::now() + Duration::from_millis(2000));
+    assert_eq!(next, Next::Silence);
     Client::resume(&broker, &expiring("here", 1)).disconnect();
     settle(&broker);
     drop(broker);
-    thread::sleep(Duration::from_millis(1500));
+    downtime(1500);
     let broker = directory.start(binary);
     Client::connect_with(&broker, &expiring("here", 0));
 }
@@ -357,7 +367,7 @@ pub fn wills_wait_over_the_downtime(binary: &BinaryUnderTest) {
     let cut = Instant::now();
     settle(&broker);
     drop(broker);
-    thread::sleep(Duration::from_millis(1500));
+    downtime(1500);
     let broker = directory.start(binary);
     let mut heir = Client::resume(&broker, &heir);
     let first = heir.expect_qos(1, "will/meanwhile", "words");

@@ -63,14 +63,28 @@ fn fill(binary: &BinaryUnderTest, directory: &Directory, is_killed: bool) -> wir
     client.subscribe_at("kept", 1);
     client.disconnect();
     let mut publisher = Client::connect(&broker, Version::V5, "publisher");
-    for number in 0..QUEUED.max(RETAINED) {
-        if number < RETAINED {
-            retain(&mut publisher, &format!("retained/{number}"), &text(number));
+    let mut ids = Vec::new();
+    for number in 0..RETAINED {
+        // Some at once, so that there are some batches.
+        if number % 20 == 0 {
+            for id in ids.drain(..) {
+                assert!(publisher.expect_ack(wire::kind::PUBACK, id) < 0x80);
+            }
         }
-        if number < QUEUED {
-            assert_eq!(publisher.publish_at(1, "kept", text(number)), 0);
+        let topic = format!("retained/{number}");
+        let retained = wire::publish(Version::V5, topic, text(number)).retain();
+        let queued = wire::publish(Version::V5, "kept", text(number));
+        for publish in [Some(retained), (number < QUEUED).then_some(queued)] {
+            let Some(publish) = publish else { continue };
+            ids.push(publisher.packet_id());
+            publisher.send(publish.qos(1, ids[ids.len() - 1]).bytes());
         }
     }
+    for id in ids {
+        assert!(publisher.expect_ack(wire::kind::PUBACK, id) < 0x80);
+    }
+    // Who stays would be waited for.
+    drop(publisher);
     match is_killed {
         true => drop(broker),
         false => drop(broker.stop()),
@@ -82,10 +96,10 @@ fn fill(binary: &BinaryUnderTest, directory: &Directory, is_killed: bool) -> wir
 /// published.
 fn left(binary: &BinaryUnderTest, directory: &Directory, lasting: &wire::Connect) -> [usize; 2] {
     let broker = directory.start(binary);
-    let (mut client, _) = Client::connect_either(&broker, lasting);
-    client.send(wire::PINGREQ);
+    let (mut away, _) = Client::connect_either(&broker, lasting);
+    away.send(wire::PINGREQ);
     let mut queued = Vec::new();
-    while let Next::Packet(packet) = client.receive() {
+    while let Next::Packet(packet) = away.receive() {
         if packet.kind() != wire::kind::PUBLISH {
             break;
         }
@@ -110,6 +124,7 @@ fn left(binary: &BinaryUnderTest, directory: &Directory, lasting: &wire::Connect
     }
     // It takes new messages as well.
     assert!(client.publish_at(1, "kept", text(QUEUED)) < 0x80);
+    drop((away, client));
     assert!(broker.stop().status.success());
     [queued.len(), retained]
 }
