@@ -285,6 +285,8 @@ pub fn a_broker_whose_store_fails_can_be_stopped(binary: &BinaryUnderTest) {
     publish(&mut publisher, 1, "nobody was promised this");
     let said = broker.wait_for_log("the store in", PATIENCE);
     assert!(said.is_some(), "it fails");
+    // Who stays would be waited for.
+    drop(publisher);
     let log = broker.stop().log;
     let said = |words: &str| log.iter().any(|line| line.contains(words));
     assert!(said("not written"), "{log:#?}");
