@@ -277,7 +277,7 @@ pub fn a_slow_disk_slows_publishers_and_not_others(binary: &BinaryUnderTest) {
 /// A broker whose store fails ends when it is told to, and says what it did not write.
 pub fn a_broker_whose_store_fails_can_be_stopped(binary: &BinaryUnderTest) {
     let disk = Disk::new(binary, "stopped");
-    let broker = start(binary, &disk, &[]);
+    let broker = start(binary, &disk, &[("WHERRY_LIMITS_SHUTDOWN_TIMEOUT", "1")]);
     let lasting = away(&broker);
     let mut publisher = Client::connect(&broker, Version::V5, "publisher");
     assert_eq!(publisher.publish_at(1, "kept", "kept"), 0);
