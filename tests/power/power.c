@@ -2,17 +2,27 @@
  * A disk that can lose power, for tests: preloaded into a broker (LD_PRELOAD), it notes what is written
  * to the files below a directory, and what was synced, so that afterwards the files can be made what
  * they would be if everything that was not synced had been lost, or some of it. It also makes syncs
- * slow, and writes fail, when it is told to.
+ * slow, and calls fail, when it is told to.
  *
  *   POWER_DIRECTORY  whose files are watched
  *   POWER_LOG        where writes and syncs are noted; nothing is noted without it
- *   POWER_CONTROL    a file that says what fails now: "full", "io", or nothing; read at each call
+ *   POWER_CONTROL    a file that says what is wrong now, or nothing; read at each call
  *   POWER_SYNC_US    how long a sync takes at least, in microseconds
  *   POWER_WRITE_US   how long the first write to the journal after a sync takes at least
  *   POWER_STATE      a file of a page that says at each moment how many writes were made to the journal
  *                    and to other files since their last sync, and how many syncs there were: whoever
  *                    kills the process can look afterwards into what the kill fell; the process ends
  *                    with the one that started it
+ *
+ * What may be wrong:
+ *
+ *   full      there is no room: writes fail
+ *   io        writes and syncs fail
+ *   write     writes fail
+ *   sync      syncs fail; what they were to make safe never is, whatever later ones say
+ *   readonly  nothing can be written, and nothing opened to be written
+ *   denied    nothing can be opened
+ *   slow MS   each sync takes so many milliseconds, or until something else is said
  *
  * A record of the log: a header, the path, the bytes that were there before, the bytes that are there
  * now. What the system does with the log survives the end of the process, as the files do.
@@ -24,6 +34,7 @@
 #include <limits.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +45,9 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum kind { WRITE = 1, TRUNCATE = 2, SYNC = 3 };
+enum kind { WRITE = 1, TRUNCATE = 2, SYNC = 3, FAILED_SYNC = 4, DELETE = 5 };
+
+enum call { OPEN, OPEN_TO_WRITE, CHANGE, MAKE_SAFE };
 
 struct header {
     uint32_t kind;
@@ -56,6 +69,8 @@ struct state {
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static ssize_t (*real_write)(int, const void *, size_t);
 static int (*real_truncate)(int, off_t);
+static int (*real_open)(const char *, int, ...);
+static int (*real_unlink)(const char *);
 static int (*real_fsync)(int);
 static int (*real_fdatasync)(int);
 
@@ -73,6 +88,8 @@ static void begin(void) {
     real_pwrite = dlsym(RTLD_NEXT, "pwrite64");
     real_write = dlsym(RTLD_NEXT, "write");
     real_truncate = dlsym(RTLD_NEXT, "ftruncate64");
+    real_open = dlsym(RTLD_NEXT, "open64");
+    real_unlink = dlsym(RTLD_NEXT, "unlink");
     real_fsync = dlsym(RTLD_NEXT, "fsync");
     real_fdatasync = dlsym(RTLD_NEXT, "fdatasync");
     const char *watched = getenv("POWER_DIRECTORY");
@@ -86,7 +103,7 @@ static void begin(void) {
     write_us = slow ? atol(slow) : 0;
     const char *page = getenv("POWER_STATE");
     if (page) {
-        int fd = open(page, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        int fd = real_open(page, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         void *mapped = MAP_FAILED;
         if (fd >= 0 && !real_truncate(fd, sizeof *state)) {
             mapped = mmap(NULL, sizeof *state, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -100,9 +117,18 @@ static void begin(void) {
     }
     const char *log = getenv("POWER_LOG");
     if (log) {
-        log_fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+        log_fd = real_open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     }
 }
+
+/* Whether a path is in the directory that is watched. */
+static int is_inside(const char *path) {
+    return directory_length && !strncmp(path, directory, directory_length)
+        && path[directory_length] == '/';
+}
+
+/* What SQLite shares between connections is memory: it is made anew after a crash. */
+static int is_memory(const char *path) { return strstr(path, "-shm") || strstr(path, ".lock"); }
 
 /* The path of a file that is watched; false for all others. */
 static int is_watched(int fd, char *path) {
@@ -117,9 +143,7 @@ static int is_watched(int fd, char *path) {
         return 0;
     }
     path[length] = 0;
-    /* What SQLite shares between connections is memory: it is made anew after a crash. */
-    return !strncmp(path, directory, directory_length) && path[directory_length] == '/'
-        && !strstr(path, "-shm") && !strstr(path, ".lock");
+    return is_inside(path) && !is_memory(path);
 }
 
 /* How many writes to a file are not synced yet. */
@@ -127,22 +151,61 @@ static volatile uint64_t *unsynced(const char *path) {
     return strstr(path, "-wal") ? &state->unsynced_journal : &state->unsynced_others;
 }
 
-/* What fails now, as errno; 0 is nothing. */
-static int failure(void) {
-    if (!control) {
-        return 0;
-    }
-    char word[8] = {0};
-    int fd = open(control, O_RDONLY | O_CLOEXEC);
+/* What is wrong now: the first word, and the number behind it. */
+static long wrong(char word[16]) {
+    char text[32] = {0};
+    long number = 0;
+    *word = 0;
+    int fd = control ? real_open(control, O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
         return 0;
     }
-    ssize_t length = read(fd, word, sizeof word - 1);
-    close(fd);
-    if (length >= 4 && !strncmp(word, "full", 4)) {
-        return ENOSPC;
+    if (read(fd, text, sizeof text - 1) > 0) {
+        sscanf(text, "%15s %ld", word, &number);
     }
-    return length >= 2 && !strncmp(word, "io", 2) ? EIO : 0;
+    close(fd);
+    return number;
+}
+
+/* How a call fails now, as errno; 0 is not at all. */
+static int failure(enum call call) {
+    char word[16];
+    wrong(word);
+    if (!strcmp(word, "full")) {
+        return call == CHANGE ? ENOSPC : 0;
+    }
+    if (!strcmp(word, "io")) {
+        return call == CHANGE || call == MAKE_SAFE ? EIO : 0;
+    }
+    if (!strcmp(word, "write")) {
+        return call == CHANGE ? EIO : 0;
+    }
+    if (!strcmp(word, "sync")) {
+        return call == MAKE_SAFE ? EIO : 0;
+    }
+    if (!strcmp(word, "readonly")) {
+        return call == CHANGE || call == OPEN_TO_WRITE ? EROFS : 0;
+    }
+    if (!strcmp(word, "denied")) {
+        return call == OPEN || call == OPEN_TO_WRITE ? EACCES : 0;
+    }
+    return 0;
+}
+
+/* Waits as long as syncs take now. */
+static void be_slow(void) {
+    const long step = 10;
+    char word[16];
+    if (sync_us) {
+        usleep((useconds_t)sync_us);
+    }
+    for (long waited = 0;; waited += step) {
+        long most = wrong(word);
+        if (strcmp(word, "slow") || waited >= most) {
+            return;
+        }
+        usleep((useconds_t)(step * 1000));
+    }
 }
 
 static void note(enum kind kind, const char *path, uint64_t offset, uint64_t size_before,
@@ -182,7 +245,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t offset) {
     if (!is_watched(fd, path)) {
         return real_pwrite(fd, bytes, count, offset);
     }
-    int error = failure();
+    int error = failure(CHANGE);
     if (error) {
         errno = error;
         return -1;
@@ -221,6 +284,11 @@ int ftruncate64(int fd, off64_t length) {
     if (!is_watched(fd, path)) {
         return real_truncate(fd, length);
     }
+    int error = failure(CHANGE);
+    if (error && error != ENOSPC) {
+        errno = error;
+        return -1;
+    }
     pthread_mutex_lock(&lock);
     uint64_t size = 0, found = 0;
     char *old = log_fd < 0 ? NULL : before(fd, (uint64_t)length, UINT64_MAX / 2, &size, &found);
@@ -242,23 +310,20 @@ static int synced(int fd, int (**real)(int)) {
     if (!is_watched(fd, path)) {
         return (*real)(fd);
     }
-    if (sync_us) {
-        usleep((useconds_t)sync_us);
-    }
-    int error = failure();
-    if (error == EIO) {
-        errno = error;
-        return -1;
-    }
+    be_slow();
+    int error = failure(MAKE_SAFE);
     /* The process may be killed, the machine does not fail: what is noted as synced is. */
     pthread_mutex_lock(&lock);
     if (log_fd >= 0) {
-        note(SYNC, path, 0, 0, "", 0, "", 0);
+        note(error ? FAILED_SYNC : SYNC, path, 0, 0, "", 0, "", 0);
     }
-    *unsynced(path) = 0;
-    state->syncs += 1;
+    if (!error) {
+        *unsynced(path) = 0;
+        state->syncs += 1;
+    }
     pthread_mutex_unlock(&lock);
-    return 0;
+    errno = error;
+    return error ? -1 : 0;
 }
 
 int fsync(int fd) {
@@ -269,4 +334,46 @@ int fsync(int fd) {
 int fdatasync(int fd) {
     pthread_once(&once, begin);
     return synced(fd, &real_fdatasync);
+}
+
+int open64(const char *path, int flags, ...) {
+    pthread_once(&once, begin);
+    mode_t mode = 0;
+    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
+        va_list rest;
+        va_start(rest, flags);
+        mode = va_arg(rest, mode_t);
+        va_end(rest);
+    }
+    int writes = (flags & O_ACCMODE) != O_RDONLY;
+    int error = is_inside(path) ? failure(writes ? OPEN_TO_WRITE : OPEN) : 0;
+    if (error) {
+        errno = error;
+        return -1;
+    }
+    return real_open(path, flags, mode);
+}
+
+int open(const char *path, int flags, ...) {
+    mode_t mode = 0;
+    if ((flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE) {
+        va_list rest;
+        va_start(rest, flags);
+        mode = va_arg(rest, mode_t);
+        va_end(rest);
+    }
+    return open64(path, flags, mode);
+}
+
+int unlink(const char *path) {
+    pthread_once(&once, begin);
+    int outcome = real_unlink(path);
+    int result = errno;
+    if (!outcome && log_fd >= 0 && is_inside(path) && !is_memory(path)) {
+        pthread_mutex_lock(&lock);
+        note(DELETE, path, 0, 0, "", 0, "", 0);
+        pthread_mutex_unlock(&lock);
+    }
+    errno = result;
+    return outcome;
 }

@@ -302,11 +302,17 @@ fn name_and_value(word: &str) -> Option<(String, u64)> {
 
 /// Runs a program that ends by itself at once, and returns how and what it said.
 pub fn run_to_end(path: &str, arguments: &[&str]) -> (ExitStatus, String) {
-    let output = Command::new(path)
-        .args(arguments)
+    let mut command = Command::new(path);
+    command.args(arguments);
+    run_command_to_end(command)
+}
+
+/// Runs a command that ends by itself at once, and returns how and what it said.
+pub fn run_command_to_end(mut command: Command) -> (ExitStatus, String) {
+    let output = command
         .stdin(Stdio::null())
         .output()
-        .unwrap_or_else(|error| panic!("{path} does not start: {error}"));
+        .unwrap_or_else(|error| panic!("{command:?} does not start: {error}"));
     let said = [output.stdout, output.stderr].concat();
     (
         output.status,

@@ -5,8 +5,8 @@
 //! of how the broker is built, so that every binary runs the same tests:
 //! `wherry_tests::suite!(PATH)` in a test file of a binary's package makes a `#[test]` of each.
 //!
-//! No test sleeps: what must happen is waited for, with a generous deadline; that something did
-//! *not* happen shows in what comes instead, a fence sent after it.
+//! No test sleeps while a broker runs: what must happen is waited for, with a generous deadline;
+//! that something did *not* happen shows in what comes instead, a fence sent after it.
 #![allow(
     clippy::panic,
     clippy::unwrap_used,

@@ -24,6 +24,8 @@ const HEADER: usize = 40;
 const WRITE: u32 = 1;
 const TRUNCATE: u32 = 2;
 const SYNC: u32 = 3;
+const FAILED_SYNC: u32 = 4;
+const DELETE: u32 = 5;
 
 /// The library to be preloaded, built when it is first asked for.
 ///
@@ -67,6 +69,18 @@ pub enum Loss {
     Some(u64),
 }
 
+/// Whether a change is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Not for sure; a sync makes it so.
+    Unsynced,
+    /// For sure.
+    Synced,
+    /// Not for sure, and no sync can help: one has failed, and the system takes what it was about
+    /// for written since.
+    Forgotten,
+}
+
 /// Makes the files of which `log` tells what a loss of power would leave. Returns how many writes
 /// were not synced.
 ///
@@ -74,32 +88,63 @@ pub enum Loss {
 ///
 /// If a file cannot be read or written.
 pub fn lose(log: &Path, loss: Loss) -> io::Result<usize> {
-    let mut unsynced = BTreeMap::<PathBuf, Vec<Change>>::new();
+    let mut files = BTreeMap::<PathBuf, Vec<(Change, State)>>::new();
     for (path, change) in records(&fs::read(log)?) {
-        match change.kind {
-            SYNC => drop(unsynced.remove(&path)),
-            _ => unsynced.entry(path).or_default().push(change),
+        let changes = files.entry(path).or_default();
+        let state = match change.kind {
+            // That it is gone is taken for sure.
+            DELETE => {
+                changes.clear();
+                continue;
+            }
+            SYNC => State::Synced,
+            FAILED_SYNC => State::Forgotten,
+            _ => {
+                changes.push((change, State::Unsynced));
+                continue;
+            }
+        };
+        for (_, it) in changes.iter_mut().rev() {
+            if *it != State::Unsynced {
+                break;
+            }
+            *it = state;
         }
     }
     let mut count = 0;
-    for (path, changes) in unsynced {
-        if !path.exists() {
-            continue; // Deleted since, which is taken for sure.
-        }
-        count += changes.len();
+    for (path, changes) in files {
+        let is_lost = |(_, state): &(Change, State)| *state != State::Synced;
+        let Some(first) = changes.iter().position(is_lost) else {
+            continue;
+        };
+        let changes = &changes[first..];
+        count += changes.iter().filter(|it| is_lost(it)).count();
         let file = OpenOptions::new().write(true).open(path)?;
-        for change in changes.iter().rev() {
+        for (change, _) in changes.iter().rev() {
             file.set_len(change.size_before)?;
             file.write_all_at(&change.before, change.offset)?;
         }
-        if let Loss::Some(seed) = loss {
-            let mut random = Random::new(seed);
-            for change in &changes {
-                redo_some(&file, change, &mut random)?;
+        let mut random = match loss {
+            Loss::Some(seed) => Some(Random::new(seed)),
+            Loss::Everything => None,
+        };
+        for (change, state) in changes {
+            match (state, &mut random) {
+                (State::Synced, _) => redo(&file, change)?,
+                (_, Some(random)) => redo_some(&file, change, random)?,
+                (_, None) => {}
             }
         }
     }
     Ok(count)
+}
+
+/// A change is on the disk.
+fn redo(file: &fs::File, change: &Change) -> io::Result<()> {
+    match change.kind {
+        TRUNCATE => file.set_len(change.offset),
+        _ => file.write_all_at(&change.after, change.offset),
+    }
 }
 
 /// A part of a change is on the disk all the same.
@@ -145,7 +190,7 @@ fn records(log: &[u8]) -> Vec<(PathBuf, Change)> {
             before: before.into(),
             after: after.into(),
         };
-        debug_assert!((WRITE..=SYNC).contains(&kind));
+        debug_assert!((WRITE..=DELETE).contains(&kind));
         records.push((
             PathBuf::from(String::from_utf8_lossy(path).as_ref()),
             change,

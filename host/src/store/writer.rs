@@ -8,7 +8,7 @@ use std::{io, mem};
 use tracing::{error, info, warn};
 use wherry_core::store::Batch;
 
-use super::{Store, StoreError};
+use super::{Cause, Store, StoreError};
 use crate::http::Status;
 use crate::mailbox::{Mail, Mailbox};
 
@@ -115,8 +115,16 @@ struct Loop {
     store: Box<dyn Store>,
     status: Arc<Status>,
     shared: Arc<Shared>,
-    /// Since when the store fails, and when that was last said.
-    failing: Option<(Instant, Instant)>,
+    failing: Option<Failing>,
+}
+
+/// The store fails.
+struct Failing {
+    since: Instant,
+    /// When that was last said in full.
+    said_at: Instant,
+    /// What was said since.
+    said: Vec<Cause>,
 }
 
 impl Loop {
@@ -214,8 +222,8 @@ impl Loop {
     fn succeeded(&mut self, batches: &[&Batch]) {
         let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
         self.status.store_wrote(records as u64);
-        if let Some((since, _)) = self.failing.take() {
-            let seconds = since.elapsed().as_secs();
+        if let Some(failing) = self.failing.take() {
+            let seconds = failing.since.elapsed().as_secs();
             info!("the store is well again, after {seconds} s; what waited for it is written");
         }
     }
@@ -227,15 +235,26 @@ impl Loop {
             mailbox.push(Mail::StoreFails);
         }
         let now = Instant::now();
+        let cause = error.cause();
         match &mut self.failing {
             None => {
                 error!("{error}; trying until it works, and nothing that needs it is acknowledged");
-                self.failing = Some((now, now));
+                self.failing = Some(Failing {
+                    since: now,
+                    said_at: now,
+                    said: vec![cause],
+                });
             }
-            Some((since, said)) if now.duration_since(*said) >= REMINDER => {
-                *said = now;
-                let seconds = since.elapsed().as_secs();
+            Some(failing) if now.duration_since(failing.said_at) >= REMINDER => {
+                failing.said_at = now;
+                failing.said = vec![cause];
+                let seconds = failing.since.elapsed().as_secs();
                 error!("{error}; so it has been for {seconds} s");
+            }
+            // Another attempt may find out more than the one before.
+            Some(failing) if !failing.said.contains(&cause) => {
+                failing.said.push(cause);
+                error!("{error}");
             }
             Some(_) => {}
         }

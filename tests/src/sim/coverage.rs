@@ -101,6 +101,8 @@ counts! {
     commits: 1000,
     /// Crashes while a batch was on its way to the store.
     crashes_with_a_batch: 10,
+    /// Ends of processes that the real store, if there was one, was found whole after.
+    real_starts,
     /// Times that the store failed.
     outages: 20,
     /// Messages of QoS 1 that came again after a crash.

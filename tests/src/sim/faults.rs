@@ -79,7 +79,7 @@ impl World {
             shard.driver.abort_all();
         }
         self.observe();
-        if self.rows.is_some() && self.random.below(4) > 0 {
+        if self.stored.is_some() && self.random.below(4) > 0 {
             self.store_the_rest();
         }
         self.is_stopping = false;
@@ -103,20 +103,24 @@ impl World {
     /// something is: it is then that most can be lost.
     fn waits_for_batch(&mut self) -> bool {
         let is_at_rest = self.process.shards.iter().all(|it| it.batch.is_none());
-        self.rows.is_some() && is_at_rest && self.random.below(2) == 0
+        self.stored.is_some() && is_at_rest && self.random.below(2) == 0
     }
 
     fn crash(&mut self) {
         self.oracle.coverage.crashes += 1;
-        if let Some(rows) = &mut self.rows {
+        if let Some(stored) = &mut self.stored {
+            let mut written = Vec::new();
             for shard in 0..self.process.shards.len() {
                 // It may be written although nobody has heard of it.
                 if self.process.shards[shard].batch.is_some() {
                     self.oracle.coverage.crashes_with_a_batch += 1;
                     if self.random.below(2) == 0 {
-                        self.process.write(shard, rows);
+                        written.extend(self.process.abandon(shard));
                     }
                 }
+            }
+            if !written.is_empty() {
+                stored.write(written);
             }
         }
         self.begin_again();
@@ -147,18 +151,23 @@ impl World {
             false => 0,
         };
         self.oracle.coverage.reshards += u64::from(shards != self.process.shards.len());
+        let lost = (0..self.process.shards.len()).filter_map(|it| self.process.abandon(it));
+        let lost = lost.collect();
+        if let Some(stored) = &mut self.stored {
+            stored.die(lost);
+        }
         // The sockets go with their driver.
         self.process.shards.clear();
         self.now += downtime;
-        match self.rows.is_some() {
+        match self.stored.is_some() {
             true => self.oracle.crashed(safe, self.now),
             false => self.oracle.forgotten(),
         }
-        if let Some(rows) = &self.rows {
+        if let Some(stored) = &self.stored {
             self.trace.line(|| {
                 let mut all = String::from("the store holds");
                 let mut add = |row| all += &format!("\n  {row:?}");
-                rows.clone().for_each(&mut add);
+                stored.rows().clone().for_each(&mut add);
                 all
             });
         }

@@ -3,14 +3,14 @@
 use std::process::Command;
 
 use super::plan::Plan;
-use super::runs::{arguments, command};
-use super::skip::{Part, Skip};
+use super::runs::{Terms, arguments, command};
+use super::skip::Part;
 
 /// What a world fails by; worlds run in processes of their own, for a panic ends one.
-fn kind_of_failure(seed: u64, off: &[String], skip: &Skip) -> Option<String> {
+fn kind_of_failure(seed: u64, terms: &Terms) -> Option<String> {
     let program = std::env::current_exe().ok()?;
     let output = Command::new(program)
-        .args(arguments(seed, off, skip).split(' '))
+        .args(arguments(seed, terms).split(' '))
         .env("WHERRY_SIMULATE_AGAIN", "1")
         .output()
         .ok()?;
@@ -21,60 +21,61 @@ fn kind_of_failure(seed: u64, off: &[String], skip: &Skip) -> Option<String> {
 }
 
 /// Leaves out all that a failure does not need, and says what is left.
-pub(super) fn minimise(seed: u64, off: &[String], skip: &Skip, say: impl Fn(&str)) {
-    let Some(kind) = kind_of_failure(seed, off, skip) else {
+pub(super) fn minimise(seed: u64, terms: &Terms, say: impl Fn(&str)) {
+    let Some(kind) = kind_of_failure(seed, terms) else {
         return say(&format!("seed {seed} does not fail"));
     };
     say(&format!("it fails by: {kind}"));
-    let fails =
-        |off: &[String], skip: &Skip| kind_of_failure(seed, off, skip).as_ref() == Some(&kind);
-    let plan = Plan::draw(seed, off);
-    let (mut off, mut skip) = (off.to_vec(), skip.clone());
+    let fails = |terms: &Terms| kind_of_failure(seed, terms).as_ref() == Some(&kind);
+    let plan = Plan::draw(seed, &terms.off);
+    let mut terms = terms.clone();
     let clients: Vec<Part> = (0..plan.clients + plan.hostile).map(Part::Client).collect();
     let faults: Vec<Part> = (0..plan.faults.len()).map(Part::Fault).collect();
     loop {
-        let before = (off.clone(), skip.clone());
-        skip = without(&clients, &skip, |skip| fails(&off, skip));
-        skip = without(&faults, &skip, |skip| fails(&off, skip));
+        let before = terms.clone();
+        terms = without(&clients, &terms, fails);
+        terms = without(&faults, &terms, fails);
         for client in 0..plan.clients + plan.hostile {
-            if !skip.has_client(client) {
+            if !terms.skip.has_client(client) {
                 let steps: Vec<Part> = (0..plan.steps)
                     .map(|step| Part::Step(client, step))
                     .collect();
-                skip = without(&steps, &skip, |skip| fails(&off, skip));
+                terms = without(&steps, &terms, fails);
             }
         }
         for name in plan.features.names() {
-            if !off.iter().any(|off| off == name) {
-                let more: Vec<String> = off.iter().cloned().chain([name.into()]).collect();
-                if fails(&more, &skip) {
-                    off = more;
+            if !terms.off.iter().any(|off| off == name) {
+                let mut more = terms.clone();
+                more.off.push(name.into());
+                if fails(&more) {
+                    terms = more;
                 }
             }
         }
-        say(&format!("so far: {}", arguments(seed, &off, &skip)));
-        if before == (off.clone(), skip.clone()) {
+        say(&format!("so far: {}", arguments(seed, &terms)));
+        if before == terms {
             break;
         }
     }
-    say(&command(seed, &off, &skip));
+    say(&command(seed, &terms));
 }
 
 /// Leaves out as many of `parts` as can be: all, halves, quarters, single ones.
-fn without(parts: &[Part], skip: &Skip, fails: impl Fn(&Skip) -> bool) -> Skip {
-    let mut skip = skip.clone();
+fn without(parts: &[Part], terms: &Terms, fails: impl Fn(&Terms) -> bool) -> Terms {
+    let mut terms = terms.clone();
     let mut size = parts.len();
     while size > 0 {
         for chunk in parts.chunks(size) {
-            if chunk.iter().all(|part| skip.has(*part)) {
+            if chunk.iter().all(|part| terms.skip.has(*part)) {
                 continue;
             }
-            let more = skip.with(chunk);
+            let mut more = terms.clone();
+            more.skip = terms.skip.with(chunk);
             if fails(&more) {
-                skip = more;
+                terms = more;
             }
         }
         size /= 2;
     }
-    skip
+    terms
 }

@@ -11,7 +11,8 @@
 //! | knobs and features | `plan` |
 //! | time and what happens next | `schedule`, `world` |
 //! | bytes | `net`, `lines` |
-//! | shards, the links between them, the store | `process` |
+//! | shards, the links between them | `process` |
+//! | what outlives a process | `stored` |
 //! | clients | `client`, `steps`, `answers`; hostile ones in `faults` |
 //! | who is let in | `door` |
 //! | what happens to the broker | `faults` |
@@ -38,8 +39,9 @@ mod schedule;
 mod settle;
 mod skip;
 mod steps;
+mod stored;
 mod trace;
 mod universe;
 mod world;
 
-pub use runs::{Options, main, smoke};
+pub use runs::{Options, main, smoke, smoke_over_sqlite};

@@ -191,6 +191,8 @@ pub(crate) struct Plan {
     /// Steps of each client.
     pub(crate) steps: usize,
     pub(crate) features: Features,
+    /// What is stored is in the store that comes with the broker as well. The seed does not say.
+    pub(crate) has_real_store: bool,
     pub(crate) delays: Delays,
     pub(crate) pieces: Pieces,
     /// How many bytes a socket takes that its client has not read.
@@ -256,6 +258,7 @@ impl Plan {
             hostile,
             steps,
             features,
+            has_real_store: false,
             delays,
             pieces,
             socket_buffer,

@@ -14,8 +14,8 @@ use super::net::SimSocket;
 use super::oracle::Turn;
 use super::plan::Plan;
 use super::schedule::Millis;
+use super::stored::Stored;
 use crate::random::Random;
-use crate::rows::Rows;
 
 /// The time of day when worlds begin.
 const EPOCH: u64 = 1_700_000_000_000;
@@ -76,7 +76,7 @@ impl Process {
         shards: usize,
         now: Millis,
         door: &Arc<Door>,
-        store: Option<&mut Rows>,
+        store: Option<&mut Stored>,
     ) -> Self {
         let seed = plan.seed.wrapping_add(start << 32);
         let place = |index: usize| {
@@ -86,9 +86,9 @@ impl Process {
         let wall_clock = WallClock::from_unix_millis(EPOCH + now);
         let instant = Instant::from_millis(now);
         let is_durable = store.is_some();
-        let mut restored = store.map(|rows| {
+        let mut restored = store.map(|stored| {
             let place = place(0);
-            let parts = rows.restore(shards, |client_id| usize::from(place.shard_of(client_id)));
+            let parts = stored.restore(shards, |client_id| usize::from(place.shard_of(client_id)));
             parts.into_iter()
         });
         let shards = (0..shards).map(|index| {
@@ -235,11 +235,11 @@ impl Process {
     }
 
     /// The store has the batch of a shard for good.
-    pub(crate) fn commit(&mut self, shard: usize, rows: &mut Rows, now: Millis) {
+    pub(crate) fn commit(&mut self, shard: usize, stored: &mut Stored, now: Millis) {
         let shard = &mut self.shards[shard];
         if let Some((batch, turn)) = shard.batch.take() {
             let number = batch.number;
-            rows.apply(batch);
+            stored.write(vec![batch]);
             shard.safe = turn;
             shard.is_failing = false;
             shard
@@ -248,11 +248,10 @@ impl Process {
         }
     }
 
-    /// The batch of a shard is in the store, and nobody hears of it.
-    pub(crate) fn write(&mut self, shard: usize, rows: &mut Rows) {
-        if let Some((batch, _)) = self.shards[shard].batch.take() {
-            rows.apply(batch);
-        }
+    /// Takes what a shard has on its way to the store, which will not hear of it.
+    pub(crate) fn abandon(&mut self, shard: usize) -> Option<Batch> {
+        let batch = self.shards[shard].batch.take();
+        batch.map(|(batch, _)| batch)
     }
 
     /// Nothing is on its way between shards or to the store.

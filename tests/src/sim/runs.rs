@@ -20,9 +20,10 @@ use super::world::World;
 const USAGE: &str = "\
 Whole worlds of a broker and its clients, each from one seed.
 
-simulate --seed N [--trace] [--off FEATURE,...] [--skip PART,...] [--minimise]
-simulate --runs N [--jobs J] [--from SEED] [--hashes]
+simulate --seed N [--sqlite] [--trace] [--off FEATURE,...] [--skip PART,...] [--minimise]
+simulate --runs N [--sqlite] [--jobs J] [--from SEED] [--hashes]
 
+--sqlite    writes what is stored to the real store as well, and compares
 --trace     prints what happens
 --off       switches features off that the seed has
 --skip      leaves out clients (c3), their steps (c3.5, c3.5-9), faults (f2)
@@ -46,8 +47,7 @@ pub struct Options {
     runs: u64,
     jobs: usize,
     from: u64,
-    off: Vec<String>,
-    skip: Skip,
+    terms: Terms,
     trace: bool,
     hashes: bool,
     minimise: bool,
@@ -68,11 +68,12 @@ impl Options {
                 "--runs" => options.runs = number(value()?)?,
                 "--jobs" => options.jobs = number(value()?)?.max(1) as usize,
                 "--from" => options.from = number(value()?)?,
-                "--off" => options.off = value()?.split(',').map(Into::into).collect(),
+                "--off" => options.terms.off = value()?.split(',').map(Into::into).collect(),
                 "--skip" => {
                     let text = value()?;
-                    options.skip = Skip::parse(&text).ok_or(format!("--skip {text}"))?;
+                    options.terms.skip = Skip::parse(&text).ok_or(format!("--skip {text}"))?;
                 }
+                "--sqlite" => options.terms.sqlite = true,
                 "--trace" => options.trace = true,
                 "--hashes" => options.hashes = true,
                 "--minimise" => options.minimise = true,
@@ -86,9 +87,24 @@ impl Options {
     }
 }
 
+/// What a world is besides its seed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Terms {
+    /// Features that it does not have.
+    pub(super) off: Vec<String>,
+    /// What does not happen.
+    pub(super) skip: Skip,
+    /// What is stored goes to the real store as well.
+    pub(super) sqlite: bool,
+}
+
 /// The same world again, as arguments.
-pub(super) fn arguments(seed: u64, off: &[String], skip: &Skip) -> String {
+pub(super) fn arguments(seed: u64, terms: &Terms) -> String {
+    let Terms { off, skip, sqlite } = terms;
     let mut text = format!("--seed {seed}");
+    if *sqlite {
+        text += " --sqlite";
+    }
     if !off.is_empty() {
         let _ = write!(text, " --off {}", off.join(","));
     }
@@ -99,8 +115,8 @@ pub(super) fn arguments(seed: u64, off: &[String], skip: &Skip) -> String {
 }
 
 /// The same world again, as a command.
-pub(super) fn command(seed: u64, off: &[String], skip: &Skip) -> String {
-    let arguments = arguments(seed, off, skip);
+pub(super) fn command(seed: u64, terms: &Terms) -> String {
+    let arguments = arguments(seed, terms);
     format!("cargo run --release -p wherry-tests --bin simulate -- {arguments}")
 }
 
@@ -112,10 +128,11 @@ pub(super) struct Outcome {
 }
 
 /// Lets a world live.
-pub(super) fn live(seed: u64, off: &[String], skip: &Skip, trace: Trace) -> Outcome {
-    let plan = Plan::draw(seed, off);
-    trace::begin(command(seed, off, skip));
-    let mut world = World::new(plan, skip.clone(), trace);
+pub(super) fn live(seed: u64, terms: &Terms, trace: Trace) -> Outcome {
+    let mut plan = Plan::draw(seed, &terms.off);
+    plan.has_real_store = terms.sqlite;
+    trace::begin(command(seed, terms));
+    let mut world = World::new(plan, terms.skip.clone(), trace);
     world.live();
     Outcome {
         failure: world.failure().cloned(),
@@ -125,8 +142,8 @@ pub(super) fn live(seed: u64, off: &[String], skip: &Skip, trace: Trace) -> Outc
 }
 
 /// What there is to say of a world that failed.
-fn report(seed: u64, off: &[String], skip: &Skip, failure: &Failure) -> String {
-    let again = live(seed, off, skip, Trace::new(true, false));
+fn report(seed: u64, terms: &Terms, failure: &Failure) -> String {
+    let again = live(seed, terms, Trace::new(true, false));
     let mut text = String::new();
     let tail = trace::tail(TAIL);
     let _ = writeln!(text, "{}", tail.join("\n"));
@@ -135,7 +152,7 @@ fn report(seed: u64, off: &[String], skip: &Skip, failure: &Failure) -> String {
     if again.failure.as_ref() != Some(failure) {
         let _ = writeln!(text, "AND NOT AGAIN: {:?}", again.failure);
     }
-    let _ = write!(text, "again: {}", command(seed, off, skip));
+    let _ = write!(text, "again: {}", command(seed, terms));
     text
 }
 
@@ -158,7 +175,7 @@ pub fn main() -> ExitCode {
     show_panics();
     let succeeded = match options.seed {
         Some(seed) if options.minimise => {
-            minimise::minimise(seed, &options.off, &options.skip, say);
+            minimise::minimise(seed, &options.terms, say);
             false
         }
         Some(seed) => one(seed, &options),
@@ -195,19 +212,19 @@ fn show_panics() {
 fn one(seed: u64, options: &Options) -> bool {
     let keep = std::env::var_os(AGAIN).is_some();
     let trace = Trace::new(keep, options.trace);
-    let plan = Plan::draw(seed, &options.off);
+    let plan = Plan::draw(seed, &options.terms.off);
     if options.trace {
         say(&format!("{plan:#?}"));
         say(&format!("features: {}", plan.features.names().join(" ")));
     }
-    let outcome = live(seed, &options.off, &options.skip, trace);
+    let outcome = live(seed, &options.terms, trace);
     if let Some(failure) = &outcome.failure {
         match options.trace {
             true => say(&format!(
                 "FAILED seed {seed}: {}\n{}",
                 failure.kind, failure.what
             )),
-            false => say(&report(seed, &options.off, &options.skip, failure)),
+            false => say(&report(seed, &options.terms, failure)),
         }
         return false;
     }
@@ -235,9 +252,9 @@ fn many(options: &Options) -> bool {
             if seed >= end || lock().failures >= MOST_FAILURES {
                 return;
             }
-            let outcome = live(seed, &options.off, &options.skip, Trace::new(false, false));
+            let outcome = live(seed, &options.terms, Trace::new(false, false));
             if let Some(failure) = &outcome.failure {
-                say(&report(seed, &options.off, &options.skip, failure));
+                say(&report(seed, &options.terms, failure));
             }
             let mut totals = lock();
             totals.done += 1;
@@ -281,7 +298,7 @@ fn conclude(options: &Options, mut totals: Totals, time: Duration) -> bool {
         .iter()
         .fold(0_u64, |all, (_, hash)| all.rotate_left(1) ^ hash);
     say(&totals.coverage.table());
-    let missed = match options.off.is_empty() && totals.failures == 0 {
+    let missed = match options.terms.off.is_empty() && totals.failures == 0 {
         true => totals.coverage.missed(totals.done),
         false => Vec::new(),
     };
@@ -307,21 +324,49 @@ fn conclude(options: &Options, mut totals: Totals, time: Duration) -> bool {
 pub fn smoke(from: u64, runs: u64) {
     let mut coverage = Coverage::default();
     for seed in from..from + runs {
-        let (off, skip) = (Vec::new(), Skip::default());
-        let outcome = panic::catch_unwind(|| live(seed, &off, &skip, Trace::new(false, false)));
-        let outcome = outcome.unwrap_or_else(|_| {
-            let again = panic::catch_unwind(|| live(seed, &off, &skip, Trace::new(true, false)));
-            say(&trace::tail(TAIL).join("\n"));
-            assert!(again.is_err(), "seed {seed} panics once and not again");
-            panic!("a panic in {}", command(seed, &off, &skip));
-        });
-        if let Some(failure) = &outcome.failure {
-            panic!("{}", report(seed, &off, &skip, failure));
-        }
-        coverage.add(&outcome.coverage);
+        coverage.add(&pass(seed, &Terms::default()).coverage);
     }
     let missed = coverage.missed(runs);
     assert!(missed.is_empty(), "{missed:?}\n{}", coverage.table());
+}
+
+/// So many worlds that have a store, each of them twice: over the real store they come to the same,
+/// and whatever is read from it is what was written.
+///
+/// # Panics
+///
+/// With the seed, what is wrong, and what happened last.
+pub fn smoke_over_sqlite(from: u64, runs: u64) {
+    let mut coverage = Coverage::default();
+    let has_store = |seed: &u64| Plan::draw(*seed, &[]).features.store;
+    for seed in (from..).filter(has_store).take(runs as usize) {
+        let mut terms = Terms::default();
+        let hash = pass(seed, &terms).hash;
+        terms.sqlite = true;
+        let outcome = pass(seed, &terms);
+        assert_eq!(outcome.hash, hash, "{}", command(seed, &terms));
+        coverage.add(&outcome.coverage);
+    }
+    assert!(
+        coverage.real_starts > runs + runs / 3,
+        "{}",
+        coverage.table()
+    );
+}
+
+/// A world that must not fail.
+fn pass(seed: u64, terms: &Terms) -> Outcome {
+    let outcome = panic::catch_unwind(|| live(seed, terms, Trace::new(false, false)));
+    let outcome = outcome.unwrap_or_else(|_| {
+        let again = panic::catch_unwind(|| live(seed, terms, Trace::new(true, false)));
+        say(&trace::tail(TAIL).join("\n"));
+        assert!(again.is_err(), "seed {seed} panics once and not again");
+        panic!("a panic in {}", command(seed, terms));
+    });
+    if let Some(failure) = &outcome.failure {
+        panic!("{}", report(seed, terms, failure));
+    }
+    outcome
 }
 
 impl Coverage {

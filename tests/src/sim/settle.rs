@@ -34,6 +34,10 @@ impl World {
             self.go_home();
         }
         self.count_broker();
+        if let Some(stored) = &mut self.stored {
+            stored.compare();
+            self.oracle.coverage.real_starts += stored.starts();
+        }
         let net = self.net.borrow();
         self.oracle.coverage.short_writes += net.short_writes;
         self.oracle.coverage.refused_writes += net.refused_writes;
@@ -281,8 +285,8 @@ impl World {
                 ("tombstones", all.sum(Broker::retained_tombstones)),
                 ("uncommitted bytes", all.sum(Broker::uncommitted_bytes)),
             ]);
-            if let Some(rows) = &self.rows {
-                gauges.push(("rows", rows.counts().into_iter().sum()));
+            if let Some(stored) = &self.stored {
+                gauges.push(("rows", stored.rows().counts().into_iter().sum()));
             }
         }
         let left: Vec<String> = gauges

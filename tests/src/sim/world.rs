@@ -17,9 +17,9 @@ use super::plan::{Fault, Plan};
 use super::process::Process;
 use super::schedule::{Millis, Schedule};
 use super::skip::Skip;
+use super::stored::Stored;
 use super::trace::Trace;
 use crate::random::Random;
-use crate::rows::Rows;
 use crate::wire::{Publish, Value, first_packet, id};
 
 /// So many turns without a byte, while no time passes, are not work but a loop.
@@ -72,7 +72,7 @@ pub(crate) struct World {
     pub(crate) net: Rc<RefCell<Net>>,
     pub(crate) process: Process,
     /// What is stored, if anything is.
-    pub(crate) rows: Option<Rows>,
+    pub(crate) stored: Option<Stored>,
     /// The store does not take anything.
     pub(crate) is_store_down: bool,
     /// The broker dies before the next batch is in the store.
@@ -104,8 +104,9 @@ impl World {
         let interrupts = plan.features.interrupts;
         let net = Net::new(plan.pieces, interrupts, Arc::clone(&door.deeds));
         let oracle = Oracle::new(&plan);
-        let mut rows = plan.features.store.then(Rows::default);
-        let process = Process::start(&plan, 0, plan.shards, 0, &door, rows.as_mut());
+        let seed = plan.has_real_store.then_some(plan.seed);
+        let mut stored = plan.features.store.then(|| Stored::new(seed));
+        let process = Process::start(&plan, 0, plan.shards, 0, &door, stored.as_mut());
         let random = Random::new(plan.seed ^ 0x5eed);
         let bounds = super::bounds::Bounds::new(&plan.config);
         let mut world = Self {
@@ -116,7 +117,7 @@ impl World {
             busy: 0,
             net,
             process,
-            rows,
+            stored,
             is_store_down: false,
             crash_waits: false,
             door,
@@ -342,9 +343,9 @@ impl World {
             it.driver.store_failing();
             return self.at(self.now + RETRY, Event::Commit(self.starts, shard));
         }
-        if let Some(rows) = &mut self.rows {
+        if let Some(stored) = &mut self.stored {
             self.oracle.coverage.commits += 1;
-            self.process.commit(shard, rows, self.now);
+            self.process.commit(shard, stored, self.now);
         }
     }
 
@@ -519,7 +520,7 @@ impl World {
             shards,
             self.now,
             &self.door,
-            self.rows.as_mut(),
+            self.stored.as_mut(),
         );
         for line in &mut self.lines {
             (line.shard, line.id) = (0, ConnectionId::default());

@@ -22,7 +22,7 @@ fn start(binary: &BinaryUnderTest, arguments: &[&str]) -> (Broker, SocketAddr) {
 }
 
 /// Where a broker says that it listens for HTTP.
-fn at(broker: &Broker) -> SocketAddr {
+pub(super) fn at(broker: &Broker) -> SocketAddr {
     let line = broker.wait_for_log("health and metrics at http://", PATIENCE);
     let line = line.expect("it says where");
     let (_, address) = line.split_once("http://").expect("it was found by that");
@@ -37,14 +37,14 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// An answer, in its parts.
-struct Answer {
-    code: u16,
+pub(super) struct Answer {
+    pub(super) code: u16,
     head: String,
-    body: String,
+    pub(super) body: String,
 }
 
 impl Answer {
-    fn is(&self, code: u16, body: &str) -> bool {
+    pub(super) fn is(&self, code: u16, body: &str) -> bool {
         self.code == code && self.body == body
     }
 
@@ -75,12 +75,12 @@ fn ask(address: SocketAddr, method: &str, path: &str) -> Answer {
     tell(address, request.as_bytes())
 }
 
-fn get(address: SocketAddr, path: &str) -> Answer {
+pub(super) fn get(address: SocketAddr, path: &str) -> Answer {
     ask(address, "GET", path)
 }
 
 /// Every sample of `/metrics`, by its name with labels.
-fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
+pub(super) fn metrics(address: SocketAddr) -> BTreeMap<String, f64> {
     let answer = get(address, "/metrics");
     assert_eq!(answer.code, 200, "{}", answer.head);
     assert!(

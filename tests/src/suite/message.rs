@@ -7,7 +7,7 @@ use crate::suite::versions;
 use crate::wire::{self, Properties, Value, Version, id};
 
 /// What an MQTT 5 message may carry.
-fn all_properties() -> Properties {
+pub(super) fn all_properties() -> Properties {
     Properties::new()
         .with(id::PAYLOAD_FORMAT_INDICATOR, Value::Byte(1))
         .user("first", "1")
@@ -20,7 +20,7 @@ fn all_properties() -> Properties {
 }
 
 /// What comes out of `all_properties`: their order is free, but for that of the user properties.
-fn assert_all_properties(properties: &[(u8, Value)]) {
+pub(super) fn assert_all_properties(properties: &[(u8, Value)]) {
     let (user, mut others): (Vec<_>, Vec<_>) = properties
         .iter()
         .cloned()

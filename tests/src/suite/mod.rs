@@ -5,6 +5,9 @@
 pub mod attacks;
 pub mod commands;
 pub mod connect;
+pub mod contract;
+pub mod damage;
+pub mod faults;
 pub mod http;
 pub mod kill;
 pub mod message;
@@ -107,6 +110,35 @@ macro_rules! suite {
                 unknown_authentication_method_is_refused
                 packets_sent_before_connack_are_served_after_it
                 packets_after_a_refusal_are_not_processed;
+            contract:
+                queues_keep_the_order_of_every_publisher
+                subscriptions_outlive_a_kill_with_their_options
+                replays_go_on_after_a_kill
+                shared_subscriptions_outlive_a_kill
+                what_was_taken_back_does_not_return
+                expiry_goes_on_over_the_downtime
+                sessions_end_over_the_downtime
+                wills_wait_over_the_downtime
+                the_dead_of_a_kill_leave_their_wills
+                messages_are_restored_with_all_that_they_carry
+                exchanges_go_on_after_a_kill;
+            damage:
+                what_is_no_store_is_told_and_left_alone
+                a_store_of_a_later_version_is_told_and_left_alone
+                a_damaged_store_is_told_and_what_can_be_read_comes_back
+                an_empty_file_beside_a_log_is_no_new_store
+                a_log_that_was_cut_off_brings_back_what_is_whole
+                a_copy_that_was_made_meanwhile_has_what_was_acknowledged;
+            faults:
+                a_disk_with_errors_delays_and_loses_nothing
+                a_disk_that_takes_no_writes_delays_and_loses_nothing
+                a_disk_that_does_not_sync_delays_and_loses_nothing
+                a_full_disk_refuses_what_needs_room_alone
+                a_disk_that_becomes_read_only_delays_and_loses_nothing
+                a_slow_disk_delays_acknowledgements_alone
+                a_slow_disk_slows_publishers_and_not_others
+                a_broker_whose_store_fails_can_be_stopped
+                a_disk_that_fails_at_the_start_is_told;
             http:
                 a_broker_tells_how_it_is
                 metrics_tell_what_happened
@@ -143,6 +175,7 @@ macro_rules! suite {
             power:
                 what_was_acknowledged_outlives_a_loss_of_power
                 who_does_not_sync_loses_what_was_acknowledged
+                what_a_sync_has_failed_for_is_written_again
                 a_full_disk_delays_and_loses_nothing;
             process:
                 help_and_version

@@ -10,28 +10,28 @@ use crate::suite::versions;
 use crate::wire::{self, Version, kind};
 
 /// A directory of one test of one program, which goes with it.
-struct Directory(PathBuf);
+pub(super) struct Directory(PathBuf);
 
 impl Directory {
-    fn new(binary: &BinaryUnderTest, name: &str) -> Self {
+    pub(super) fn new(binary: &BinaryUnderTest, name: &str) -> Self {
         let program = binary.path.rsplit('/').next().unwrap_or_default();
         let path = env::temp_dir().join(format!("{program}-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&path);
         Self(path)
     }
 
-    fn path(&self) -> &str {
+    pub(super) fn path(&self) -> &str {
         self.0.to_str().expect("it is UTF-8")
     }
 
     /// A broker that keeps its data there.
-    fn start(&self, binary: &BinaryUnderTest) -> Broker {
+    pub(super) fn start(&self, binary: &BinaryUnderTest) -> Broker {
         binary.start_with(&["--data", self.path()])
     }
 }
 
 /// Publishes a message that is retained, and waits for its acknowledgement.
-fn retain(publisher: &mut Client, topic: &str, text: &str) {
+pub(super) fn retain(publisher: &mut Client, topic: &str, text: &str) {
     let packet_id = publisher.packet_id();
     let publish = wire::publish(publisher.version(), topic, text);
     publisher.send(publish.retain().qos(1, packet_id).bytes());

@@ -13,12 +13,12 @@ use crate::wire::{self, Version};
 const MESSAGES: usize = 300;
 
 /// A directory of data on a disk of its own.
-struct Disk {
+pub(super) struct Disk {
     path: PathBuf,
 }
 
 impl Disk {
-    fn new(binary: &BinaryUnderTest, name: &str) -> Self {
+    pub(super) fn new(binary: &BinaryUnderTest, name: &str) -> Self {
         let program = binary.path.rsplit('/').next().unwrap_or_default();
         let path = env::temp_dir().join(format!("{program}-{}-{name}", process::id()));
         let _ = fs::remove_dir_all(&path);
@@ -26,23 +26,38 @@ impl Disk {
         Self { path }
     }
 
-    fn file(&self, name: &str) -> String {
+    pub(super) fn file(&self, name: &str) -> String {
         let path = self.path.join(name);
         path.to_str().expect("it is UTF-8").to_owned()
     }
 
     /// A broker whose disk can lose power and fail.
     fn start(&self, binary: &BinaryUnderTest, durability: &str) -> Broker {
+        let mut variables = self.variables();
+        variables.push(("POWER_LOG", self.file("log")));
+        variables.push(("WHERRY_PERSISTENCE_DURABILITY", durability.to_owned()));
+        let variables: Vec<_> = variables.iter().map(|(name, is)| (*name, &**is)).collect();
+        binary.start_with_variables(&variables)
+    }
+
+    /// The environment of a broker whose disk can fail.
+    pub(super) fn variables(&self) -> Vec<(&'static str, String)> {
         let library = power::library();
-        binary.start_with_variables(&[
-            ("LD_PRELOAD", library.to_str().expect("it is UTF-8")),
-            ("POWER_DIRECTORY", &self.file("data")),
-            ("POWER_LOG", &self.file("log")),
-            ("POWER_CONTROL", &self.file("control")),
-            ("WHERRY_PERSISTENCE_BACKEND", "sqlite"),
-            ("WHERRY_PERSISTENCE_PATH", &self.file("data")),
-            ("WHERRY_PERSISTENCE_DURABILITY", durability),
-        ])
+        let library = library.to_str().expect("it is UTF-8");
+        vec![
+            ("LD_PRELOAD", library.to_owned()),
+            ("POWER_DIRECTORY", self.file("data")),
+            ("POWER_CONTROL", self.file("control")),
+            ("WHERRY_PERSISTENCE_BACKEND", "sqlite".to_owned()),
+            ("WHERRY_PERSISTENCE_PATH", self.file("data")),
+        ]
+    }
+
+    /// Something is wrong with the disk from now on; nothing, if `what` is empty.
+    pub(super) fn is(&self, what: &str) {
+        // At once: a broker that reads it meanwhile reads the old or the new word.
+        fs::write(self.file("next"), what).expect("there is room here");
+        fs::rename(self.file("next"), self.file("control")).expect("it was written");
     }
 
     /// Publishes messages for a session that is away, until the power goes. Returns how many of
@@ -103,6 +118,36 @@ pub fn who_does_not_sync_loses_what_was_acknowledged(binary: &BinaryUnderTest) {
     assert!(survivors < MESSAGES, "all of them are there");
 }
 
+/// A sync that has failed is not made good by a later one that succeeds: what it was about is
+/// written again before anything is acknowledged.
+pub fn what_a_sync_has_failed_for_is_written_again(binary: &BinaryUnderTest) {
+    let disk = Disk::new(binary, "forgotten");
+    let broker = disk.start(binary, "power");
+    let lasting = wire::lasting(Version::V5, "lasting");
+    let (mut client, _) = Client::connect_with(&broker, &lasting);
+    client.subscribe_at("kept", 1);
+    client.disconnect();
+    let mut publisher = Client::connect(&broker, Version::V5, "publisher");
+    assert_eq!(publisher.publish_at(1, "kept", "0"), 0);
+    disk.is("sync");
+    let id = publisher.packet_id();
+    let publish = wire::publish(Version::V5, "kept", "1").qos(1, id);
+    publisher.send(publish.bytes());
+    let said = broker.wait_for_log("the store in", PATIENCE);
+    assert!(said.is_some(), "the log says what is wrong");
+    disk.is("");
+    assert_eq!(publisher.expect_ack(wire::kind::PUBACK, id), 0);
+    assert_eq!(publisher.publish_at(1, "kept", "2"), 0);
+    drop(broker);
+    power::lose(Path::new(&disk.file("log")), Loss::Everything).expect("the files are there");
+    fs::remove_file(disk.file("log")).expect("it is there");
+    let broker = disk.start(binary, "power");
+    let mut client = Client::resume(&broker, &lasting);
+    for text in ["0", "1", "2"] {
+        client.expect_qos(1, "kept", text);
+    }
+}
+
 /// A full disk refuses and delays, and loses nothing: when there is room again, all goes on without
 /// a restart.
 pub fn a_full_disk_delays_and_loses_nothing(binary: &BinaryUnderTest) {
@@ -115,7 +160,7 @@ pub fn a_full_disk_delays_and_loses_nothing(binary: &BinaryUnderTest) {
     let mut publisher = Client::connect(&broker, Version::V5, "publisher");
     // What the broker had to write before is written then.
     assert_eq!(publisher.publish_at(1, "kept", "before"), 0);
-    fs::write(disk.file("control"), "full").expect("there is room here");
+    disk.is("full");
     let id = publisher.packet_id();
     let publish = wire::publish(Version::V5, "kept", "first").qos(1, id);
     publisher.send(publish.bytes());
@@ -126,7 +171,7 @@ pub fn a_full_disk_delays_and_loses_nothing(binary: &BinaryUnderTest) {
         publisher_of(&broker).publish_at(1, "nobody/has/subscribed", "x"),
         0x10
     );
-    fs::write(disk.file("control"), "").expect("there is room here");
+    disk.is("");
     assert_eq!(publisher.expect_ack(wire::kind::PUBACK, id), 0);
     assert!(
         broker

@@ -5,16 +5,17 @@
 //! is there whole or not at all, whatever happens.
 //!
 //! If a write fails, the connection to the database is given up and the next attempt opens another:
-//! what a file descriptor is worth after an error, nobody knows.
+//! what a file descriptor is worth after an error, nobody knows. The log is written again before
+//! that: what of it the disk has after an error, nobody knows either.
 
 mod read;
 mod schema;
 pub mod tools;
 mod write;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use super::lock::Lock;
 
 /// The name of the database in its directory.
 const NAME: &str = "wherry.db";
+
+/// The name of its write-ahead log.
+const LOG: &str = "wherry.db-wal";
 
 /// How long to wait for somebody who copies the database.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -94,7 +98,13 @@ impl Sqlite {
     fn connection(&mut self) -> Result<&mut Connection, StoreError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => connect(&self.directory, self.durability)?,
+            None => {
+                if self.durability == Durability::Power {
+                    let outcome = write_log_again(&self.directory);
+                    outcome.map_err(|error| system_error(&self.directory, error))?;
+                }
+                connect(&self.directory, self.durability)?
+            }
         };
         Ok(self.connection.insert(connection))
     }
@@ -145,6 +155,27 @@ impl Store for Sqlite {
     }
 }
 
+/// Writes the log once more as it is, if there is one. A sync may have failed before, here or in
+/// the last process: then the system takes for written what is in memory only, later syncs say
+/// nothing of it, and what is written behind it would not be found after a loss of power.
+fn write_log_again(directory: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let log = match options.read(true).write(true).open(directory.join(LOG)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        outcome => outcome?,
+    };
+    let mut bytes = vec![0; 1 << 16];
+    let mut place = 0;
+    loop {
+        let count = log.read_at(&mut bytes, place)?;
+        if count == 0 {
+            return log.sync_all();
+        }
+        log.write_all_at(&bytes[..count], place)?;
+        place += count as u64;
+    }
+}
+
 /// Makes a directory for its owner alone, if it is not there.
 fn make(directory: &Path) -> io::Result<()> {
     let mut builder = DirBuilder::new();
@@ -158,6 +189,7 @@ fn connect(directory: &Path, durability: Durability) -> Result<Connection, Store
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false);
     options.mode(0o600).open(&path).map_err(failed)?;
+    has_its_beginning(directory)?;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let failed = |error| database_error(directory, &error);
     let mut connection = Connection::open_with_flags(&path, flags).map_err(failed)?;
@@ -166,6 +198,17 @@ fn connect(directory: &Path, durability: Durability) -> Result<Connection, Store
     let from = belongs_here(directory, &connection)?;
     prepare(&mut connection, durability, from).map_err(failed)?;
     Ok(connection)
+}
+
+/// A database is there before its log is. Where it is not, SQLite would take the log for a leftover
+/// and delete it.
+fn has_its_beginning(directory: &Path) -> Result<(), StoreError> {
+    let size = |name| fs::metadata(directory.join(name)).map_or(0, |it| it.len());
+    if size(NAME) == 0 && size(LOG) > 0 {
+        let detail = format!("{NAME} is empty, and {LOG} is not");
+        return Err(StoreError::new(Cause::Damaged, directory, detail));
+    }
+    Ok(())
 }
 
 /// Finds out whether it is a store that this broker can use, and of which version; 0 is a file

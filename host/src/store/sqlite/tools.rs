@@ -69,20 +69,27 @@ pub struct Repaired {
 ///
 /// # Errors
 ///
-/// If another process has it, or if the new one cannot be written; then everything is as before.
+/// If another process has it, if a later version has written it, or if the new one cannot be
+/// written; then everything is as before.
 pub fn repair(directory: &Path) -> Result<Repaired, StoreError> {
     let failed = |error| system_error(directory, error);
     let _lock = Lock::take(directory)?;
     if !directory.join(NAME).exists() {
         return Err(nothing(directory));
     }
+    let source = match look_at(directory) {
+        Ok(source) => Some(source),
+        // What is no database at all has nothing to give.
+        Err(error) if matches!(error.cause(), Cause::Foreign | Cause::Damaged) => None,
+        Err(error) => return Err(error),
+    };
     let fresh = directory.join("repaired");
     match fs::remove_dir_all(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
     super::make(&fresh).map_err(failed)?;
-    let (kept, lost) = copy_readable(directory, &fresh)?;
+    let (kept, lost) = copy_readable(source, &fresh)?;
     let set_aside = room_for_damaged(directory);
     super::make(&set_aside).map_err(failed)?;
     for suffix in ["", "-wal", "-shm"] {
@@ -110,12 +117,11 @@ fn room_for_damaged(directory: &Path) -> PathBuf {
 }
 
 /// Copies all that can be read into a new store, which is on the disk as a whole then.
-fn copy_readable(from: &Path, to: &Path) -> Result<(u64, u64), StoreError> {
+fn copy_readable(from: Option<Connection>, to: &Path) -> Result<(u64, u64), StoreError> {
     let mut target = connect(to, Durability::Power)?;
     let failed = |error| database_error(to, &error);
     let (mut kept, mut lost) = (0, 0);
-    // One that cannot be opened as a database at all has nothing to give.
-    if let Ok(source) = look_at(from) {
+    if let Some(source) = from {
         let transaction = target.transaction().map_err(failed)?;
         let mut outcome = Ok(());
         read::salvage(&source, &mut |row| match row {
@@ -249,6 +255,7 @@ fn look_at(directory: &Path) -> Result<Connection, StoreError> {
     if !path.exists() {
         return Err(nothing(directory));
     }
+    super::has_its_beginning(directory)?;
     let failed = |error| database_error(directory, &error);
     // Reading the log of a broker that runs takes a lock, and so the right to write.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
