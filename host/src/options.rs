@@ -109,7 +109,8 @@ pub struct Flags {
     pub port: Option<u16>,
 
     /// Keep sessions and messages in this directory, so that what is acknowledged outlives the
-    /// broker; it is made if it is not there. Short for backend and path under [persistence]
+    /// broker; it is made if it is not there. Short for persistence.backend
+    /// and persistence.path
     #[arg(short, long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
