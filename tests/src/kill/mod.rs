@@ -4,7 +4,7 @@
 //! One thread plays all clients: publishers at QoS 1 and 2 that send again what was not
 //! acknowledged, subscribers that are there, slow or away, one that changes its subscriptions, one
 //! that looks at what is retained, some whose sessions come and go, some with a will. Each writes
-//! down what it was told ([`record`]); nobody looks into the broker. What no seed can repeat is
+//! down what it was told (`record`); nobody looks into the broker. What no seed can repeat is
 //! when the kill hits: the figures say what it hit.
 
 mod actor;
