@@ -259,13 +259,14 @@ fn away(arguments: &Arguments) -> io::Result<()> {
 fn slow_disk(arguments: &Arguments) -> io::Result<()> {
     println!(
         "\nSubscribers away, {} messages in flight, syncs that take at least:\n",
-        10 * 5000
+        20 * 8000
     );
     println!("| sync | a message | messages/s | syncs each | acknowledged after, half / 99 % |");
     println!("| --- | --- | --- | --- | --- |");
     for milliseconds in [0, 1, 10, 50] {
         let load = Load {
-            window: 5000,
+            pairs: 20,
+            window: 8000,
             is_lasting: true,
             ..Load::default()
         };

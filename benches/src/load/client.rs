@@ -115,13 +115,15 @@ impl Client {
         self.payload.extend_from_slice(&message);
     }
 
-    /// Everything is asked and answered: messages may come and go.
-    pub(super) fn begin(&mut self, load: &Load) {
+    /// Everything is asked and answered: messages may come and go, and those that came already are
+    /// taken.
+    pub(super) fn begin(&mut self, load: &Load) -> io::Result<()> {
         let stashed = std::mem::take(&mut self.payload);
         self.input.splice(..0, stashed);
         self.head = packets::publish_head(&self.topic, load.qos, load.payload.max(16));
         self.payload = vec![b'.'; load.payload.max(16)];
         self.published_at = vec![None; 1 + usize::from(u16::MAX)];
+        self.take_all(load, 0)
     }
 
     pub(super) fn disconnect(&mut self) -> io::Result<()> {
@@ -199,7 +201,7 @@ impl Client {
         Ok(true)
     }
 
-    /// Reads once, and does what is to be done about it.
+    /// Reads once, and does what is to be done about what comes.
     pub(super) fn read(&mut self, load: &Load, begin: Instant) -> io::Result<()> {
         let before = self.input.len();
         self.input.resize(before + READ, 0);
@@ -211,7 +213,11 @@ impl Client {
             Err(error) => return Err(error),
         };
         self.input.truncate(before + count);
-        let now = micros(begin);
+        self.take_all(load, micros(begin))
+    }
+
+    /// Does what is to be done about all that has come.
+    fn take_all(&mut self, load: &Load, now: u32) -> io::Result<()> {
         let input = std::mem::take(&mut self.input);
         let mut rest = &input[..];
         while let Some((kind, body, length)) = packets::first(rest)? {

@@ -103,7 +103,7 @@ impl Generator {
         for n in 0..load.pairs {
             let client_id = format!("{name}-publisher-{n}");
             let mut client = Client::connect(address, &client_id, &topic(name, n), false)?;
-            client.begin(&load);
+            client.begin(&load)?;
             generator.watch(&client, n)?;
             generator.publishers.push(client);
         }
@@ -152,7 +152,7 @@ impl Generator {
             let is_lasting = self.load.is_lasting;
             let mut client = Client::connect(self.address, &client_id, &topic, is_lasting)?;
             client.subscribe(self.load.qos)?;
-            client.begin(&self.load);
+            client.begin(&self.load)?;
             self.watch(&client, self.load.pairs + n)?;
             self.subscribers.push(client);
         }
@@ -221,15 +221,19 @@ impl Generator {
         Ok(self.figures(before, begin))
     }
 
-    /// Takes what the subscribers are owed: `count` messages, all together.
+    /// Takes what the subscribers are owed until they have had `count` messages, all together, since
+    /// they came.
     ///
     /// # Errors
     ///
     /// If a connection ends, or nothing comes any more although something is owed.
     pub fn receive(&mut self, count: u64) -> io::Result<Figures> {
         let begin = Instant::now();
-        let before = self.sums();
-        self.each_turn(begin, |it| it.sums().delivered - before.delivered >= count)?;
+        let before = figures::Sums {
+            delivered: 0,
+            ..self.sums()
+        };
+        self.each_turn(begin, |it| it.sums().delivered >= count)?;
         Ok(self.figures(before, begin))
     }
 
