@@ -83,7 +83,22 @@ fn unknown(name: &str) -> String {
         None => format!(
             "unknown variable. Unset it; variables that begin with {PREFIX} are for the broker, \
              and it knows: {}.",
-            names.join(", ")
+            families().join(", ")
         ),
     }
+}
+
+/// All variables, those of a table as one: there are too many to name each.
+fn families() -> Vec<String> {
+    let mut families = Vec::new();
+    for key in keys::all() {
+        let family = match key.table {
+            "" => key.variable(),
+            table => format!("{PREFIX}{}_…", table.to_uppercase()),
+        };
+        if families.last() != Some(&family) {
+            families.push(family);
+        }
+    }
+    families
 }
