@@ -221,8 +221,8 @@ impl Generator {
         Ok(self.figures(before, begin))
     }
 
-    /// Takes what the subscribers are owed until they have had `count` messages, all together, since
-    /// they came.
+    /// Takes what the subscribers are owed until they have had `count` messages, all together,
+    /// since they came.
     ///
     /// # Errors
     ///
