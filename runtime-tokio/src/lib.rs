@@ -47,7 +47,7 @@ use wherry_host::listen::{self, ListenError};
 use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
 use wherry_host::shard::Shard;
-use wherry_host::store::{self, Opened, StoreError};
+use wherry_host::store::{self, Opened, Store, StoreError};
 
 pub use wherry_host as host;
 pub use wherry_host::config::Settings;
@@ -93,10 +93,30 @@ impl Server {
     ///
     /// If the store cannot be used or one of the listeners cannot be opened.
     pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
+        Self::bind_with(settings, || store::open(&settings.persistence, 1, |_| 0))
+    }
+
+    /// As [`bind`](Self::bind), but with a store of the caller's own, whatever the settings say of
+    /// persistence.
+    ///
+    /// # Errors
+    ///
+    /// If the store cannot be read or one of the listeners cannot be opened.
+    pub fn bind_with_store(
+        settings: &Settings,
+        store: Box<dyn Store>,
+    ) -> Result<Self, ServerError> {
+        Self::bind_with(settings, || store::load(store, 1, |_| 0).map(Some))
+    }
+
+    fn bind_with(
+        settings: &Settings,
+        read: impl FnOnce() -> Result<Option<Opened>, StoreError>,
+    ) -> Result<Self, ServerError> {
         let mailbox = Arc::new(Mailbox::new());
         // It can be asked while the store is read.
         let http = Http::open(settings.http.as_ref(), vec![mailbox.clone()])?;
-        let store = store::open(&settings.persistence, 1, |_| 0)?;
+        let store = read()?;
         Ok(Self {
             store,
             listeners: listen::open_all(&settings.listen)?,

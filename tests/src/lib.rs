@@ -21,6 +21,7 @@ pub mod attack;
 pub mod broker;
 pub mod client;
 pub mod differential;
+pub mod embedded;
 pub mod fuzz;
 pub mod kill;
 pub mod naive;

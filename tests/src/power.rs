@@ -39,14 +39,19 @@ pub fn library() -> PathBuf {
 
 fn build() -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("power/power.c");
-    let target = env::temp_dir().join(format!("wherry-power-{}.so", std::process::id()));
+    // Beside the program, so that it goes when that does; under its name only once it is whole, for
+    // others may want it too.
+    let program = env::current_exe().expect("a program has a path");
+    let target = program.with_file_name("wherry-power.so");
+    let unfinished = program.with_file_name(format!("wherry-power-{}", std::process::id()));
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args(["-O2", "-shared", "-fPIC", "-o"])
-        .args([&target, &source])
+        .args([&unfinished, &source])
         .status();
     let is_built = status.is_ok_and(|status| status.success());
     assert!(is_built, "no C compiler has built {}", source.display());
+    fs::rename(unfinished, &target).expect("a file can be given its name");
     target
 }
 

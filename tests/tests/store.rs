@@ -293,7 +293,7 @@ fn one_process_has_it_at_a_time() {
 }
 
 #[test]
-fn nobody_but_its_owner_can_read_it() {
+fn a30_nobody_but_its_owner_can_read_it() {
     let scratch = Scratch::new();
     let mut store = scratch.open();
     store.write(&[&batch(messages(1..2))]).unwrap();

@@ -28,6 +28,8 @@ pub enum Cause {
     ReadOnly,
     /// There is none.
     Missing,
+    /// Its path names, or leads through, something that is no directory.
+    NoDirectory,
     /// It is something else than a store.
     Foreign,
     /// A later version has written it.
@@ -70,6 +72,10 @@ impl StoreError {
                  how its disk is mounted"
             ),
             Cause::Missing => format!("{path} holds no store of Wherry: {detail}"),
+            Cause::NoDirectory => format!(
+                "the store cannot be in {path}, which is not a directory: {detail}. Name another \
+                 directory"
+            ),
             Cause::Foreign => format!(
                 "{path} holds no store of Wherry: {detail}. Name another directory with --data, or \
                  let `wherry store repair {path}` set aside what is there"

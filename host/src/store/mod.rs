@@ -6,7 +6,7 @@
 //! them all; each shard hears of its own.
 //!
 //! [`sqlite::Sqlite`] is the store that comes with the broker. Without one, nothing is written and
-//! nothing promised. Another is a type with two methods:
+//! nothing promised. Another is a type with two methods, given to a runtime's `bind_with_store`:
 //!
 //! ```
 //! use wherry_host::core::store::{Batch, Record};

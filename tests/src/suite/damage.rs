@@ -131,7 +131,7 @@ fn left(binary: &BinaryUnderTest, directory: &Directory, lasting: &wire::Connect
 
 /// Something else than a store is in the place of one, or nothing can be there: it is told, nothing
 /// is changed, and where it can be set aside that is offered.
-pub fn what_is_no_store_is_told_and_left_alone(binary: &BinaryUnderTest) {
+pub fn a30_what_is_no_store_is_told_and_left_alone(binary: &BinaryUnderTest) {
     let directory = Directory::new(binary, "foreign");
     let database = directory.file("wherry.db");
     let lasting = fill(binary, &directory, false);
@@ -184,7 +184,7 @@ pub fn a_store_of_a_later_version_is_told_and_left_alone(binary: &BinaryUnderTes
 
 /// Whatever part of the file is lost, the start says what can be done, and that brings back the
 /// rest: sessions, what waits for them, and what is retained.
-pub fn a_damaged_store_is_told_and_what_can_be_read_comes_back(binary: &BinaryUnderTest) {
+pub fn a30_a_damaged_store_is_told_and_what_can_be_read_comes_back(binary: &BinaryUnderTest) {
     type Harm = fn(&mut Vec<u8>);
     /// What is done to the file, and how much of what was stored may be gone: [queued, retained].
     const HARMS: [(&str, Harm, [usize; 2]); 4] = [
@@ -252,7 +252,7 @@ pub fn an_empty_file_beside_a_log_is_no_new_store(binary: &BinaryUnderTest) {
 }
 
 /// Of a log that was cut off, what is whole counts, from the beginning on.
-pub fn a_log_that_was_cut_off_brings_back_what_is_whole(binary: &BinaryUnderTest) {
+pub fn a30_a_log_that_was_cut_off_brings_back_what_is_whole(binary: &BinaryUnderTest) {
     let directory = Directory::new(binary, "cut-off");
     let lasting = fill(binary, &directory, true);
     let log = directory.file("wherry.db-wal");

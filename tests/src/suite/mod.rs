@@ -123,11 +123,11 @@ macro_rules! suite {
                 messages_are_restored_with_all_that_they_carry
                 exchanges_go_on_after_a_kill;
             damage:
-                what_is_no_store_is_told_and_left_alone
+                a30_what_is_no_store_is_told_and_left_alone
                 a_store_of_a_later_version_is_told_and_left_alone
-                a_damaged_store_is_told_and_what_can_be_read_comes_back
+                a30_a_damaged_store_is_told_and_what_can_be_read_comes_back
                 an_empty_file_beside_a_log_is_no_new_store
-                a_log_that_was_cut_off_brings_back_what_is_whole
+                a30_a_log_that_was_cut_off_brings_back_what_is_whole
                 a_copy_that_was_made_meanwhile_has_what_was_acknowledged;
             faults:
                 a_disk_with_errors_delays_and_loses_nothing
@@ -167,11 +167,11 @@ macro_rules! suite {
                 wildcards_in_response_topics_are_refused;
             persistence:
                 what_was_acknowledged_outlives_a_kill
-                a_kill_inside_an_exchange_doubles_nothing
+                a12_a_kill_inside_an_exchange_doubles_nothing
                 a_stop_leaves_nothing_behind
                 a_store_is_used_by_one_process
-                without_a_store_the_log_says_so
-                a_damaged_store_can_be_repaired;
+                a_wrong_directory_is_noticed
+                without_a_store_the_log_says_so;
             power:
                 what_was_acknowledged_outlives_a_loss_of_power
                 who_does_not_sync_loses_what_was_acknowledged

@@ -81,7 +81,7 @@ pub fn what_was_acknowledged_outlives_a_kill(binary: &BinaryUnderTest) {
 
 /// A QoS 2 message that was acknowledged with PUBREC comes once, whichever side of the exchange the
 /// kill hits [MQTT-4.3.3-10, MQTT-4.3.3-4].
-pub fn a_kill_inside_an_exchange_doubles_nothing(binary: &BinaryUnderTest) {
+pub fn a12_a_kill_inside_an_exchange_doubles_nothing(binary: &BinaryUnderTest) {
     let directory = Directory::new(binary, "exchange");
     let broker = directory.start(binary);
     let sending = wire::lasting(Version::V5, "sending");
@@ -151,41 +151,35 @@ pub fn a_store_is_used_by_one_process(binary: &BinaryUnderTest) {
     Client::connect(&broker, Version::V5, "alone").ping();
 }
 
+/// Where a store cannot be, the message says why; where there is none yet, the log says so.
+pub fn a_wrong_directory_is_noticed(binary: &BinaryUnderTest) {
+    let directory = Directory::new(binary, "elsewhere");
+    let broker = directory.start(binary);
+    let is_told = |broker: &Broker| {
+        broker.wait_for_log("the store is read", PATIENCE).is_some()
+            && broker
+                .log_since(0)
+                .iter()
+                .any(|line| line.contains("begins empty"))
+    };
+    assert!(is_told(&broker));
+    broker.stop();
+    let broker = directory.start(binary);
+    assert!(!is_told(&broker));
+    broker.stop();
+    let file = format!("{}/wherry.db", directory.path());
+    for path in [file.clone(), format!("{file}/below")] {
+        let start = ["-l", "tcp://127.0.0.1:0", "--data", &path];
+        let (status, said) = run_to_end(binary.path, &start);
+        assert_eq!(status.code(), Some(1), "{said}");
+        let names = said.contains(&path) && said.contains("not a directory");
+        assert!(names, "{said}");
+    }
+}
+
 /// Without a store the log says that nothing is kept, and how it would be.
 pub fn without_a_store_the_log_says_so(binary: &BinaryUnderTest) {
     let broker = binary.start();
     let line = broker.wait_for_log("nothing is stored", PATIENCE);
     assert!(line.is_some_and(|line| line.contains("--data DIR")));
-}
-
-/// A damaged store prevents a start, and the message names the way out, which works.
-pub fn a_damaged_store_can_be_repaired(binary: &BinaryUnderTest) {
-    let directory = Directory::new(binary, "damage");
-    let broker = directory.start(binary);
-    let mut publisher = Client::connect(&broker, Version::V5, "publisher");
-    for n in 0..200 {
-        retain(&mut publisher, &format!("topic/{n}"), &"x".repeat(300));
-    }
-    broker.stop();
-    let path = Path::new(directory.path()).join("wherry.db");
-    let mut bytes = fs::read(&path).expect("it is there");
-    let middle = bytes.len() / 2;
-    bytes[middle..middle + 5000].fill(0xff);
-    fs::write(&path, bytes).expect("it can be written");
-    let start = ["-l", "tcp://127.0.0.1:0", "--data", directory.path()];
-    let (status, said) = run_to_end(binary.path, &start);
-    assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("wherry store repair"), "{said}");
-    let (status, said) = run_to_end(binary.path, &["store", "check", directory.path()]);
-    assert_eq!(status.code(), Some(1), "{said}");
-    let (status, said) = run_to_end(binary.path, &["store", "repair", directory.path()]);
-    assert_eq!(status.code(), Some(0), "{said}");
-    let broker = directory.start(binary);
-    let mut client = Client::connect(&broker, Version::V5, "client");
-    client.subscribe("topic/#");
-    let mut count = 0;
-    while count < 150 {
-        client.expect_any_message();
-        count += 1;
-    }
 }

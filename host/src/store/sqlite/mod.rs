@@ -21,11 +21,13 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tracing::info;
 use wherry_core::store::{Batch, Record};
 
 use super::Store;
 use super::error::{Cause, StoreError};
 use super::lock::Lock;
+use crate::shown::ShownWhole;
 
 /// The name of the database in its directory.
 const NAME: &str = "wherry.db";
@@ -82,8 +84,15 @@ impl Sqlite {
     /// If another process has it, if it is no store or was written by a later version, or if the
     /// system does not allow it.
     pub fn open(directory: &Path, durability: Durability) -> Result<Self, StoreError> {
-        make(directory).map_err(|error| system_error(directory, error))?;
+        make(directory)?;
         let lock = Lock::take(directory)?;
+        // Whoever has mistyped a name gets an empty store, and should see it.
+        if !directory.join(NAME).exists() {
+            info!(
+                "there is no store in {}: it begins empty",
+                ShownWhole(&directory.to_string_lossy())
+            );
+        }
         let mut store = Self {
             directory: directory.to_owned(),
             durability,
@@ -177,9 +186,15 @@ fn write_log_again(directory: &Path) -> io::Result<()> {
 }
 
 /// Makes a directory for its owner alone, if it is not there.
-fn make(directory: &Path) -> io::Result<()> {
+fn make(directory: &Path) -> Result<(), StoreError> {
     let mut builder = DirBuilder::new();
-    builder.recursive(true).mode(0o700).create(directory)
+    let outcome = builder.recursive(true).mode(0o700).create(directory);
+    outcome.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists | io::ErrorKind::NotADirectory => {
+            StoreError::new(Cause::NoDirectory, directory, error)
+        }
+        _ => system_error(directory, error),
+    })
 }
 
 fn connect(directory: &Path, durability: Durability) -> Result<Connection, StoreError> {

@@ -88,10 +88,10 @@ pub fn repair(directory: &Path) -> Result<Repaired, StoreError> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
     }
-    super::make(&fresh).map_err(failed)?;
+    super::make(&fresh)?;
     let (kept, lost) = copy_readable(source, &fresh)?;
     let set_aside = room_for_damaged(directory);
-    super::make(&set_aside).map_err(failed)?;
+    super::make(&set_aside)?;
     for suffix in ["", "-wal", "-shm"] {
         let name = format!("{NAME}{suffix}");
         match fs::rename(directory.join(&name), set_aside.join(&name)) {
@@ -220,7 +220,7 @@ fn value(of: ValueRef<'_>) -> Value {
 pub fn backup(directory: &Path, to: &Path) -> Result<(), StoreError> {
     let connection = look_at(directory)?;
     let failed = |error| system_error(to, error);
-    super::make(to).map_err(failed)?;
+    super::make(to)?;
     let path = to.join(NAME);
     if path.exists() {
         let detail = format!("there is a {NAME} already");
