@@ -37,9 +37,9 @@ impl Process {
             http: None,
             started_after: Duration::ZERO,
         };
-        while TcpStream::connect(address).is_err() {
+        while serves(address).is_err() {
             if begin.elapsed() > PATIENCE || process.child.try_wait()?.is_some() {
-                let what = format!("{command:?} does not listen on {address}");
+                let what = format!("{command:?} serves nobody on {address}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
             thread::sleep(Duration::from_millis(2));
@@ -93,7 +93,7 @@ impl Process {
         self.address
     }
 
-    /// How long it took from its start until it listened.
+    /// How long it took from its start until it let a client in.
     pub fn started_after(&self) -> Duration {
         self.started_after
     }
@@ -154,6 +154,16 @@ impl Process {
         self.child.kill()?;
         self.child.wait().map(|_| ())
     }
+}
+
+/// Whether a broker lets a client in.
+fn serves(address: SocketAddr) -> io::Result<()> {
+    /// CONNECT of MQTT 3.1.1 with a clean session and no identifier.
+    const CONNECT: &[u8] = b"\x10\x0c\0\x04MQTT\x04\x02\0\x0a\0\0";
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(CONNECT)?;
+    stream.read_exact(&mut [0; 4])
 }
 
 impl Drop for Process {

@@ -259,14 +259,14 @@ fn away(arguments: &Arguments) -> io::Result<()> {
 fn slow_disk(arguments: &Arguments) -> io::Result<()> {
     println!(
         "\nSubscribers away, {} messages in flight, syncs that take at least:\n",
-        20 * 8000
+        20 * 16_000
     );
     println!("| sync | a message | messages/s | syncs each | acknowledged after, half / 99 % |");
     println!("| --- | --- | --- | --- | --- |");
     for milliseconds in [0, 1, 10, 50] {
         let load = Load {
             pairs: 20,
-            window: 8000,
+            window: 16_000,
             is_lasting: true,
             ..Load::default()
         };
@@ -352,7 +352,7 @@ fn restore(arguments: &Arguments) -> io::Result<()> {
     let process = start()?;
     let time = process.started_after().as_secs_f64();
     println!(
-        "\n{} messages queued: listens {time:.2} s after its start",
+        "\n{} messages queued: serves {time:.2} s after its start",
         figures.published
     );
     println!("files: {empty} bytes at first, {full} with the messages");
@@ -387,7 +387,7 @@ fn restore(arguments: &Arguments) -> io::Result<()> {
     let process = start()?;
     let time = process.started_after().as_secs_f64();
     let sessions = process.metric("wherry_sessions ").unwrap_or(f64::NAN);
-    println!("{sessions} sessions: listens {time:.2} s after its start");
+    println!("{sessions} sessions: serves {time:.2} s after its start");
     Ok(())
 }
 

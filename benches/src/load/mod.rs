@@ -12,6 +12,7 @@ mod packets;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,9 @@ const STALL: Duration = Duration::from_secs(20);
 
 /// How long to wait for something to read before it is asked whether the time is up.
 const TICK: Duration = Duration::from_millis(1);
+
+/// How many clients connect at once where many make a session.
+const SIDE_BY_SIDE: usize = 64;
 
 /// What is put on a broker.
 #[derive(Clone, Copy, Debug)]
@@ -110,20 +114,38 @@ impl Generator {
         Ok(generator)
     }
 
-    /// Makes the subscribers' sessions, one connection at a time, and leaves them behind.
+    /// Makes the subscribers' sessions and leaves them behind. Many connect side by side, so that
+    /// one batch of the store serves many of them.
     ///
     /// # Errors
     ///
     /// If the broker does not let them in.
     pub fn leave_sessions(address: SocketAddr, name: &str, load: Load) -> io::Result<()> {
-        for n in 0..load.pairs {
+        let leave = |n| {
             let client_id = format!("{name}-subscriber-{n}");
             let topic = topic(name, n);
             let mut client = Client::connect(address, &client_id, &topic, load.is_lasting)?;
             client.subscribe(load.qos)?;
-            client.disconnect()?;
-        }
-        Ok(())
+            client.disconnect()
+        };
+        let next = AtomicUsize::new(0);
+        thread::scope(|scope| {
+            let threads: Vec<_> = (0..SIDE_BY_SIDE)
+                .map(|_| {
+                    scope.spawn(|| {
+                        loop {
+                            match next.fetch_add(1, Ordering::Relaxed) {
+                                n if n < load.pairs => leave(n)?,
+                                _ => return Ok(()),
+                            }
+                        }
+                    })
+                })
+                .collect();
+            let panicked = |_| io::Error::other("a thread has panicked");
+            let outcomes = threads.into_iter().map(|it| it.join().map_err(panicked)?);
+            outcomes.collect()
+        })
     }
 
     /// The subscribers end their connections; what is published from now on waits for them if their
