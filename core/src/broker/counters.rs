@@ -1,6 +1,7 @@
 //! What the broker counts. Counters are plain fields, read when somebody wants to know.
 
 use super::event::Cause;
+use crate::packet::ReasonCode;
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
@@ -58,10 +59,16 @@ counters! {
     publish_bytes_sent,
     /// Messages received that nobody had subscribed to.
     publish_without_subscriber,
-    /// Messages refused: topic reserved, permission missing, a limit reached.
-    publish_refused,
+    /// Messages refused because their publisher may not publish to the topic.
+    publish_refused_not_authorized,
+    /// Messages refused because their topic is invalid or reserved.
+    publish_refused_topic_invalid,
+    /// Messages refused because their packet identifier is in use.
+    publish_refused_packet_id_in_use,
+    /// Messages refused for other reasons.
+    publish_refused_other,
     /// Messages not taken because the store fails.
-    refused_by_store,
+    publish_refused_store_failing,
     /// Batches that the store has committed.
     batches_committed,
     /// How often the store began to fail.
@@ -114,8 +121,16 @@ counters! {
     retained_dropped,
     /// Retained messages forgotten, or not kept to begin with, because they had expired.
     retained_expired,
-    /// Filters refused in SUBSCRIBE.
-    subscriptions_refused,
+    /// Filters refused because the client may not subscribe to them.
+    subscriptions_refused_not_authorized,
+    /// Filters refused because they are none.
+    subscriptions_refused_filter_invalid,
+    /// Filters refused because the client, or all together, have too many.
+    subscriptions_refused_quota_exceeded,
+    /// Filters refused because what they ask for is not offered.
+    subscriptions_refused_not_supported,
+    /// Filters refused for other reasons.
+    subscriptions_refused_other,
     /// Wills published.
     wills_published,
     /// Wills that were due but not permitted.
@@ -171,6 +186,33 @@ impl Counters {
             + self.dropped_link_full
             + self.dropped_absent
             + self.dropped_queue_full
+    }
+
+    /// Counts a message that is refused.
+    pub(crate) fn refused_publish(&mut self, reason: ReasonCode) {
+        let counter = match reason {
+            ReasonCode::NotAuthorized => &mut self.publish_refused_not_authorized,
+            ReasonCode::TopicNameInvalid => &mut self.publish_refused_topic_invalid,
+            ReasonCode::PacketIdentifierInUse => &mut self.publish_refused_packet_id_in_use,
+            _ => &mut self.publish_refused_other,
+        };
+        *counter += 1;
+    }
+
+    /// Counts a filter that is refused.
+    pub(crate) fn refused_subscription(&mut self, reason: ReasonCode) {
+        let counter = match reason {
+            ReasonCode::NotAuthorized => &mut self.subscriptions_refused_not_authorized,
+            ReasonCode::TopicFilterInvalid => &mut self.subscriptions_refused_filter_invalid,
+            ReasonCode::QuotaExceeded => &mut self.subscriptions_refused_quota_exceeded,
+            ReasonCode::SharedSubscriptionsNotSupported
+            | ReasonCode::SubscriptionIdentifiersNotSupported
+            | ReasonCode::WildcardSubscriptionsNotSupported => {
+                &mut self.subscriptions_refused_not_supported
+            }
+            _ => &mut self.subscriptions_refused_other,
+        };
+        *counter += 1;
     }
 
     /// Counts a client that is let in.

@@ -208,7 +208,7 @@ impl Broker {
                     .reason()
             }
             Err(reason) => {
-                self.out.counters.publish_refused += 1;
+                self.out.counters.refused_publish(reason);
                 reason
             }
         };
@@ -271,7 +271,9 @@ impl Broker {
             let granted = self.subscribe_one(client.0, identifier, &request);
             granted.map_err(|refusal| refusal.reason)
         };
-        self.out.counters.subscriptions_refused += u64::from(granted.is_err());
+        if let Err(reason) = granted {
+            self.out.counters.refused_subscription(reason);
+        }
         self.serve(client.0);
         granted
     }

@@ -153,8 +153,9 @@ impl Broker {
             return Ok(());
         }
         if is_held && version == ProtocolVersion::V5 {
-            self.out.counters.publish_refused += 1;
-            let outcome = Routed::refused(ReasonCode::PacketIdentifierInUse);
+            let reason = ReasonCode::PacketIdentifierInUse;
+            self.out.counters.refused_publish(reason);
+            let outcome = Routed::refused(reason);
             self.acknowledge(id, packet_id, QoS::AtLeastOnce, outcome);
             return Ok(());
         }
@@ -301,7 +302,7 @@ impl Broker {
             None
         };
         if let Some(reason) = refused {
-            self.out.counters.publish_refused += 1;
+            self.out.counters.refused_publish(reason);
             return Routed::refused(reason);
         }
         if message.retain {

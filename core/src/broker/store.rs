@@ -195,7 +195,7 @@ impl Broker {
         packet_id: PacketId,
         qos: QoS,
     ) {
-        self.out.counters.refused_by_store += 1;
+        self.out.counters.publish_refused_store_failing += 1;
         if version == ProtocolVersion::V5 {
             let outcome = Routed::refused(ReasonCode::ImplementationSpecificError);
             self.acknowledge(id, packet_id, qos, outcome);

@@ -331,7 +331,7 @@ impl Broker {
     }
 
     fn tell_subscribe_refused(&mut self, id: ConnectionId, filter: &str, refusal: &Refusal) {
-        self.out.counters.subscriptions_refused += 1;
+        self.out.counters.refused_subscription(refusal.reason);
         let kind = EventKind::SubscribeRefused {
             filter: filter.into(),
             reason: refusal.reason,

@@ -264,14 +264,10 @@ pub(super) static FAMILIES: &[Family] = &[
         "Messages received that nobody had subscribed to.",
         "publish_without_subscriber",
     ),
-    labelled(
+    reasons(
         "wherry_publish_refused_total",
-        "Messages not taken from clients: not permitted, beyond a limit, or for want of a store.",
-        "reason",
-        &[
-            ("not_allowed", "publish_refused"),
-            ("store_failing", "refused_by_store"),
-        ],
+        "Messages not taken from clients, by why.",
+        "publish_refused_",
     ),
     reasons(
         "wherry_messages_dropped_total",
@@ -334,10 +330,10 @@ pub(super) static FAMILIES: &[Family] = &[
             ("expired", "retained_expired"),
         ],
     ),
-    one(
+    reasons(
         "wherry_subscriptions_refused_total",
-        "Filters refused in SUBSCRIBE.",
-        "subscriptions_refused",
+        "Filters refused in SUBSCRIBE, by why.",
+        "subscriptions_refused_",
     ),
     one(
         "wherry_wills_published_total",

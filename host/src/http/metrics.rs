@@ -273,7 +273,7 @@ mod tests {
         other.counters.ended_keep_alive_timeout = 3;
         one.counters.bytes_received = u64::MAX >> 1;
         one.counters.dropped_queue_full = 7;
-        other.counters.refused_by_store = 8;
+        other.counters.publish_refused_store_failing = 8;
         for (at, gauge) in GAUGES.iter().enumerate() {
             match gauge.name {
                 "wherry_sessions" => (one.gauges[at], other.gauges[at]) = (10, 20),

@@ -160,7 +160,7 @@ pub fn a30_what_is_no_store_is_told_and_left_alone(binary: &BinaryUnderTest) {
     // A file where the directory should be, and the other way round.
     let file = Directory::new(binary, "file");
     fs::write(file.path(), "a file").unwrap();
-    file.does_not_start(binary, &["fails"]);
+    file.does_not_start(binary, &["not a directory"]);
     fs::remove_file(file.path()).unwrap();
     fs::create_dir_all(file.file("wherry.db")).unwrap();
     file.does_not_start(binary, &["fails"]);

@@ -233,7 +233,12 @@ pub fn invalid_filters_are_refused_one_by_one(binary: &BinaryUnderTest) {
         client.publish("ok", "the connection lives");
         client.expect_publish("ok", "the connection lives", false);
     }
-    assert_eq!(broker.stop().counter("subscriptions_refused"), 22);
+    assert_eq!(
+        broker
+            .stop()
+            .counter("subscriptions_refused_filter_invalid"),
+        22
+    );
 }
 
 /// MQTT 3.1 has no code for a refused filter: its client would take 0x80 for a QoS. The connection
@@ -250,7 +255,12 @@ pub fn refused_filters_end_the_connection_v3_1(binary: &BinaryUnderTest) {
     client.send(wire::subscribe(version, 1, &[("a", 2), ("b", 0)]));
     assert_eq!(client.expect_any().suback(version).codes, [2, 0]);
     drop(client);
-    assert_eq!(broker.stop().counter("subscriptions_refused"), 4);
+    assert_eq!(
+        broker
+            .stop()
+            .counter("subscriptions_refused_filter_invalid"),
+        4
+    );
 }
 
 /// SUBSCRIBE and UNSUBSCRIBE in every form that is not allowed end the connection.

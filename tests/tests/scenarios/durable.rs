@@ -556,7 +556,7 @@ fn a_failing_store_refuses_what_needs_it_before_it_reaches_anyone() {
     world.expect_nothing(v3);
     world.expect_nothing(other);
     assert_eq!(world.drain_texts(subscriber), ["before"]);
-    assert_eq!(world.broker.counters().refused_by_store, 3);
+    assert_eq!(world.broker.counters().publish_refused_store_failing, 3);
     // It recovers by itself.
     assert!(world.commit());
     assert_eq!(world.expect_reason(publisher, kind::PUBACK, 1), 0);

@@ -215,7 +215,6 @@ fn nothing_that_a_packet_could_not_say_is_published() {
             ReasonCode::ProtocolError,
         ),
     ];
-    let count = cases.len() as u64;
     for (topic, properties, size, expected) in cases {
         let payload = vec![0; size];
         let publish = LocalPublish {
@@ -229,7 +228,9 @@ fn nothing_that_a_packet_could_not_say_is_published() {
     }
     world.expect_nothing(client);
     assert_eq!(world.broker.retained_messages(), 0);
-    assert_eq!(world.broker.counters().publish_refused, count);
+    let counters = world.broker.counters();
+    assert_eq!(counters.publish_refused_topic_invalid, 5);
+    assert_eq!(counters.publish_refused_other, 5);
     // The twin of them all.
     let properties = [Property::ContentType("a")];
     let publish = LocalPublish {
@@ -420,7 +421,10 @@ fn a_local_client_is_bound_by_its_grant() {
     let counters = world.broker.counters();
     assert_eq!(counters.dropped_not_permitted, 3);
     assert_eq!(
-        (counters.publish_refused, counters.subscriptions_refused),
+        (
+            counters.publish_refused_not_authorized,
+            counters.subscriptions_refused_not_authorized
+        ),
         (1, 1)
     );
 }

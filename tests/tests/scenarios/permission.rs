@@ -45,7 +45,7 @@ fn a_publish_without_permission_reaches_nobody_and_is_not_retained() {
     assert_eq!(got.len(), 1);
     assert_eq!(got[0].topic, "open");
     assert_eq!(world.broker.retained_messages(), 0);
-    assert_eq!(world.broker.counters().publish_refused, 1);
+    assert_eq!(world.broker.counters().publish_refused_not_authorized, 1);
     assert!(world.events.iter().any(|event| matches!(&event.kind,
         EventKind::PublishRefused { topic, .. } if &**topic == "secret/a")));
 }
@@ -77,7 +77,10 @@ fn a_filter_of_which_nothing_may_be_received_is_refused() {
     world.send(bound, wire::subscribe(Version::V5, 1, &filters));
     let codes = world.expect(bound, kind::SUBACK).suback(Version::V5).codes;
     assert_eq!(codes, [0x87, 0, 0]);
-    assert_eq!(world.broker.counters().subscriptions_refused, 1);
+    assert_eq!(
+        world.broker.counters().subscriptions_refused_not_authorized,
+        1
+    );
 }
 
 #[test]

@@ -187,7 +187,9 @@ fn what_may_not_be_published_is_refused_under_its_identifier_and_reaches_nobody(
         }
         assert!(!world.is_closed(client));
         world.expect_nothing(watcher);
-        assert_eq!(world.broker.counters().publish_refused, 6);
+        let counters = world.broker.counters();
+        assert_eq!(counters.publish_refused_not_authorized, 2);
+        assert_eq!(counters.publish_refused_topic_invalid, 4);
         assert_eq!(world.publish_acked(client, "open", "y"), 0);
         assert_eq!(world.drain_texts(watcher), ["y"]);
     }

@@ -276,7 +276,7 @@ fn clients_cannot_publish_there() {
     world.publish_retained(client, "$SYS/broker/version", "forged");
     world.publish_retained(client, "$SYS/broker/version", "");
     world.expect_nothing(client);
-    assert_eq!(world.broker.counters().publish_refused, 2);
+    assert_eq!(world.broker.counters().publish_refused_topic_invalid, 2);
     let refused =
         |event: &&wherry_core::Event| matches!(event.kind, EventKind::PublishRefused { .. });
     assert_eq!(world.events.iter().filter(refused).count(), 2);

@@ -223,7 +223,7 @@ pub fn a27_filters_without_end(binary: &BinaryUnderTest) {
             "{granted} filters of {bytes} bytes were granted"
         );
         assert!(granted <= 100_000 && bytes <= QUOTA);
-        arena.expect_count("subscriptions_refused", refused);
+        arena.expect_count("subscriptions_refused_quota_exceeded", refused);
         let address = client.address().to_string();
         arena.promise_log(vec![address, "refused: quota exceeded".into()]);
         arena.assert_well();

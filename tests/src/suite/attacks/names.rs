@@ -45,7 +45,7 @@ pub fn a8_deep_topics_and_filters(binary: &BinaryUnderTest) {
         for filter in deep.iter().chain(&wild) {
             let subscribe = wire::subscribe(version, 1, &[(filter, 0)]);
             let attack = Attack::by_client(version, subscribe).told(refused);
-            arena.attack(&attack.counted("subscriptions_refused"));
+            arena.attack(&attack.counted("subscriptions_refused_filter_invalid"));
         }
     }
     // As deep as may be: a hundred wildcard filters against the topics that meet most of them.
@@ -97,7 +97,7 @@ pub fn a9_dollar_names(binary: &BinaryUnderTest) {
             let subscribe = wire::subscribe(version, 1, &[(filter, 0)]);
             for slowly in [false, true] {
                 client.throw(&subscribe, if slowly { 1 } else { subscribe.len() });
-                arena.expect_count("subscriptions_refused", 1);
+                arena.expect_count("subscriptions_refused_filter_invalid", 1);
                 arena.promise_log(vec![client.address().to_string(), "refused".into()]);
                 if version == Version::V3_1 {
                     arena.expect_count("ended_not_supported", 1);
@@ -133,7 +133,7 @@ pub fn a9_dollar_names(binary: &BinaryUnderTest) {
                 let attack = Attack::by_client(version, publish.bytes());
                 let attack = attack.told(Told::NothingAndLives);
                 arena.attack(&if reserved {
-                    attack.counted("publish_refused")
+                    attack.counted("publish_refused_topic_invalid")
                 } else {
                     attack.not_counted()
                 });
