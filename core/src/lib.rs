@@ -130,7 +130,7 @@ pub mod time;
 pub mod topic;
 
 pub use broker::{
-    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, LocalClient,
+    Action, Broker, Cause, Config, Counters, Credentials, Event, EventKind, Holdings, LocalClient,
     LocalMessage, LocalPublish, Moved, OpenLocalError, Password, QueuePolicy, RetainedPolicy,
     ShareStrategy, Strictness, TooManyConnections,
 };

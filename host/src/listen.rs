@@ -93,18 +93,19 @@ impl std::fmt::Display for Advice<'_> {
 }
 
 /// Opens a listener for each of `addresses`, and more than one where a name stands for several.
+/// Returns those of each of `shards`: the system deals out the clients of an address.
 ///
 /// # Errors
 ///
 /// The first that could not be opened; those opened before it are closed again.
-pub fn open_all(addresses: &[ListenAddr]) -> Result<Vec<Listener>, ListenError> {
-    let mut listeners = Vec::new();
+pub fn open_all(
+    addresses: &[ListenAddr],
+    shards: usize,
+) -> Result<Vec<Vec<Listener>>, ListenError> {
+    let mut listeners: Vec<_> = (0..shards.max(1)).map(|_| Vec::new()).collect();
     for address in addresses {
         match &address.place {
-            Place::Address(at) => {
-                let socket = open(*at, takes_ipv4(*at, addresses))?;
-                add(&mut listeners, socket, *at)?;
-            }
+            Place::Address(at) => open(&mut listeners, *at, takes_ipv4(*at, addresses))?,
             Place::Name(name, port) => open_name(name, *port, &mut listeners)?,
         }
     }
@@ -117,15 +118,16 @@ pub fn open_all(addresses: &[ListenAddr]) -> Result<Vec<Listener>, ListenError> 
 ///
 /// If there is an address that could not be opened.
 pub fn open_http(address: &ListenAddr) -> Result<Vec<Listener>, ListenError> {
-    open_all(std::slice::from_ref(address)).map_err(|error| match error {
-        ListenError::Bind { address, error } => ListenError::BindHttp { address, error },
-        other => other,
-    })
+    match open_all(std::slice::from_ref(address), 1) {
+        Ok(listeners) => Ok(listeners.into_iter().flatten().collect()),
+        Err(ListenError::Bind { address, error }) => Err(ListenError::BindHttp { address, error }),
+        Err(other) => Err(other),
+    }
 }
 
 /// A name may stand for addresses of which some do not exist here, as `localhost` does for `::1`
 /// where IPv6 is switched off. One that can be opened is enough.
-fn open_name(name: &str, port: u16, listeners: &mut Vec<Listener>) -> Result<(), ListenError> {
+fn open_name(name: &str, port: u16, listeners: &mut [Vec<Listener>]) -> Result<(), ListenError> {
     let lookup = |error| ListenError::Lookup {
         name: format!("{name}:{port}"),
         error,
@@ -133,11 +135,12 @@ fn open_name(name: &str, port: u16, listeners: &mut Vec<Listener>) -> Result<(),
     let mut addresses: Vec<SocketAddr> = (name, port).to_socket_addrs().map_err(lookup)?.collect();
     addresses.sort();
     addresses.dedup();
-    let before = listeners.len();
+    let count = |listeners: &[Vec<_>]| listeners.first().map_or(0, Vec::len);
+    let before = count(listeners);
     let mut missing = None;
     for at in addresses {
-        match open(at, false) {
-            Ok(socket) => add(listeners, socket, at)?,
+        match open(listeners, at, false) {
+            Ok(()) => {}
             Err(ListenError::Bind { address, error })
                 if matches!(
                     error.kind(),
@@ -151,7 +154,7 @@ fn open_name(name: &str, port: u16, listeners: &mut Vec<Listener>) -> Result<(),
             Err(other) => return Err(other),
         }
     }
-    if listeners.len() == before {
+    if count(listeners) == before {
         return Err(missing.unwrap_or_else(|| {
             lookup(io::Error::new(
                 io::ErrorKind::NotFound,
@@ -176,26 +179,33 @@ fn takes_ipv4(at: SocketAddr, all: &[ListenAddr]) -> bool {
         })
 }
 
-fn add(
-    listeners: &mut Vec<Listener>,
-    socket: TcpListener,
-    asked: SocketAddr,
+/// Opens a listener on `address` for each shard. All of them or none are added.
+fn open(
+    listeners: &mut [Vec<Listener>],
+    address: SocketAddr,
+    takes_ipv4: bool,
 ) -> Result<(), ListenError> {
-    let local = socket.local_addr().map_err(|error| ListenError::Bind {
-        address: asked,
-        error,
-    })?;
-    let number = u16::try_from(listeners.len()).map_err(|_| ListenError::TooMany)?;
-    listeners.push(Listener {
-        socket,
-        local,
-        number,
-    });
+    let number = listeners.first().map_or(0, Vec::len);
+    let number = u16::try_from(number).map_err(|_| ListenError::TooMany)?;
+    let sockets = sockets(address, takes_ipv4, listeners.len());
+    let sockets = sockets.map_err(|error| ListenError::Bind { address, error })?;
+    for (listeners, (socket, local)) in listeners.iter_mut().zip(sockets) {
+        listeners.push(Listener {
+            socket,
+            local,
+            number,
+        });
+    }
     Ok(())
 }
 
-fn open(address: SocketAddr, takes_ipv4: bool) -> Result<TcpListener, ListenError> {
-    let bind = || {
+/// So many sockets that listen on one address, each with the address that it really has.
+fn sockets(
+    address: SocketAddr,
+    takes_ipv4: bool,
+    count: usize,
+) -> io::Result<Vec<(TcpListener, SocketAddr)>> {
+    let bind = |address: SocketAddr, is_shared| {
         let socket = Socket::new(
             Domain::for_address(address),
             Type::STREAM,
@@ -208,15 +218,30 @@ fn open(address: SocketAddr, takes_ipv4: bool) -> Result<TcpListener, ListenErro
         // are forgotten. It does not let two listeners share a port.
         #[cfg(unix)]
         socket.set_reuse_address(true)?;
+        if is_shared {
+            socket.set_reuse_port(true)?;
+        }
         socket.set_nonblocking(true)?;
         if INHERITED {
             set_options(&SockRef::from(&socket))?;
         }
         socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        Ok(TcpListener::from(socket))
+        io::Result::Ok(socket)
     };
-    bind().map_err(|error| ListenError::Bind { address, error })
+    let listen = |socket: Socket| {
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from(socket);
+        let local = socket.local_addr()?;
+        Ok((socket, local))
+    };
+    let first = bind(address, false)?;
+    if count == 1 {
+        return Ok(vec![listen(first)?]);
+    }
+    // Sockets that share a port would share it with those of another broker, too. The first one,
+    // which does not and never listens, finds out that there is none, and which port it is.
+    let local = first.local_addr()?.as_socket().unwrap_or(address);
+    (0..count).map(|_| listen(bind(local, true)?)).collect()
 }
 
 /// The options of every connection: small packets leave at once, since what a turn has to say is
@@ -289,9 +314,9 @@ mod tests {
 
     #[test]
     fn an_address_in_use_is_told_with_what_to_do() {
-        let first = open_all(&addresses(&["127.0.0.1:0"])).unwrap();
+        let first = open_all(&addresses(&["127.0.0.1:0"]), 1).unwrap().remove(0);
         let taken = first[0].local.to_string();
-        let error = open_all(&addresses(&[&taken])).unwrap_err();
+        let error = open_all(&addresses(&[&taken]), 1).unwrap_err();
         assert_eq!(
             error.to_string(),
             format!(
@@ -302,8 +327,35 @@ mod tests {
     }
 
     #[test]
+    fn shards_share_an_address_with_each_other_and_with_nobody_else() {
+        let shards = open_all(&addresses(&["127.0.0.1:0", "127.0.0.1:0"]), 3).unwrap();
+        let address = |shard: &[Listener], n: usize| (shard[n].local, shard[n].number);
+        for n in 0..2 {
+            let first = address(&shards[0], n);
+            assert!(shards.iter().all(|it| address(it, n) == first));
+        }
+        let taken = shards[0][1].local;
+        for count in [1, 2] {
+            let error = open_all(&addresses(&[&taken.to_string()]), count).unwrap_err();
+            assert!(matches!(error, ListenError::Bind { address, .. } if address == taken));
+        }
+        // All of them are there for clients.
+        let clients: Vec<_> = (0..100)
+            .map(|_| TcpStream::connect(taken).unwrap())
+            .collect();
+        let mut accepted = Vec::new();
+        while accepted.iter().sum::<usize>() < clients.len() {
+            accepted = shards
+                .iter()
+                .map(|it| it[1].socket.incoming().map_while(Result::ok).count())
+                .collect();
+        }
+        assert!(accepted.iter().all(|count| *count > 0), "{accepted:?}");
+    }
+
+    #[test]
     fn localhost_listens_wherever_it_can() {
-        let listeners = open_all(&addresses(&["localhost:0"])).unwrap();
+        let listeners = open_all(&addresses(&["localhost:0"]), 1).unwrap().remove(0);
         assert!(!listeners.is_empty());
         assert!(listeners.iter().all(|one| one.local.ip().is_loopback()));
     }
@@ -318,14 +370,15 @@ mod tests {
         assert!(!takes_ipv4("[::1]:1883".parse().unwrap(), &[]));
 
         // Where the machine has IPv6 at all.
-        if let Ok(listeners) = open_all(&addresses(&["[::]:0"])) {
-            TcpStream::connect(("127.0.0.1", listeners[0].local.port())).unwrap();
+        if let Ok(listeners) = open_all(&addresses(&["[::]:0"]), 1) {
+            let port = listeners[0][0].local.port();
+            TcpStream::connect(("127.0.0.1", port)).unwrap();
         }
     }
 
     #[test]
     fn accepted_sockets_send_at_once_and_probe_silent_peers() {
-        let listeners = open_all(&addresses(&["127.0.0.1:0"])).unwrap();
+        let listeners = open_all(&addresses(&["127.0.0.1:0"]), 1).unwrap().remove(0);
         let _client = TcpStream::connect(listeners[0].local).unwrap();
         listeners[0].socket.set_nonblocking(false).unwrap();
         let (accepted, _) = listeners[0].socket.accept().unwrap();

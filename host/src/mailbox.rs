@@ -1,12 +1,15 @@
 //! How the world outside a shard's thread reaches it.
 
 use std::mem;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 
+use wherry_core::PeerMessage;
 use wherry_core::connection::ConnectionId;
 
 use crate::auth::Decision;
+use crate::driver::Handover;
 use crate::http::Question;
 
 /// What a shard is told from outside a turn.
@@ -20,10 +23,18 @@ pub enum Mail {
     Committed(u64),
     /// The store fails, and tries again.
     StoreFails,
+    /// A connection whose client belongs to this shard.
+    Moved(Box<Handover<OwnedFd>>),
+    /// What the broker of another shard has said.
+    Peer(u8, Vec<PeerMessage>),
+    /// The store does not fail any more.
+    StoreWorks,
     /// Somebody wants to know how the shard is.
     Asked(Arc<Question>),
     /// Stop gracefully.
     ShutDown,
+    /// Nothing but to be awake.
+    Wake,
     /// Stop now.
     Abort,
 }
@@ -72,6 +83,11 @@ impl<M> Mailbox<M> {
         if let Some(waker) = sleeper {
             waker.wake();
         }
+    }
+
+    /// Whether nothing is there.
+    pub fn is_empty(&self) -> bool {
+        self.lock().mail.is_empty()
     }
 
     /// Moves everything, oldest first, into `batch`, which must be empty: the two buffers change

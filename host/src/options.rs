@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::NonZeroU8;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -83,6 +84,9 @@ pub struct Health {
     pub address: ListenAddr,
 }
 
+/// How many shards, or `auto`.
+pub type ShardCount = Option<NonZeroU8>;
+
 /// An address to be asked at over HTTP, or `none`.
 pub type HttpListen = Option<ListenAddr>;
 
@@ -107,6 +111,10 @@ pub struct Flags {
     /// Listen on this port for this machine only: short for --listen 127.0.0.1:PORT
     #[arg(short, long, value_name = "PORT", allow_negative_numbers = true, value_parser = port)]
     pub port: Option<u16>,
+
+    /// Serve clients on this many threads, or on auto: one for each core [default: auto]
+    #[arg(long, value_name = "N", value_parser = config::parse_shards)]
+    pub shards: Option<ShardCount>,
 
     /// Keep sessions and messages in this directory, so that what is acknowledged outlives the
     /// broker; it is made if it is not there. Short for persistence.backend
@@ -181,6 +189,9 @@ impl Flags {
         listen.extend(self.port.map(ListenAddr::loopback));
         if !listen.is_empty() {
             settings.listen = listen;
+        }
+        if let Some(shards) = self.shards {
+            settings.shards = shards;
         }
         if let Some(path) = &self.data {
             settings.persistence.backend = Backend::Sqlite;

@@ -5,6 +5,7 @@
 //! listeners and sockets, polls, and does what a [`Step`] says.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant as StdInstant};
@@ -12,16 +13,15 @@ use std::time::{Duration, Instant as StdInstant};
 use tracing::{info, warn};
 use wherry_core::connection::Origin;
 use wherry_core::time::Instant;
-use wherry_core::{Broker, Config, Counters, Place};
+use wherry_core::{Broker, Counters};
 
 use crate::accept::{ACCEPTS_PER_TURN, AcceptGate, AfterFailure};
 use crate::auth::Authenticate;
 use crate::clock::Clock;
 use crate::driver::{Driver, Socket};
-use crate::http::Status;
 use crate::mailbox::{Mail, Mailbox, connection_waker};
-use crate::seed::seed;
-use crate::store::{Opened, Queue, Writer};
+use crate::shards::{Berth, Neighbours};
+use crate::store::Queue;
 
 /// A listening socket, as a runtime supplies it.
 pub trait Listener {
@@ -39,6 +39,21 @@ pub trait Listener {
 
     /// The socket of a connection; it wakes `waker` as [`Socket`] asks for.
     fn socket(stream: Self::Stream, waker: Waker) -> Self::Socket;
+
+    /// Takes a socket from the runtime of this thread, for another shard.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime cannot part with it; it is closed then.
+    fn detach(socket: Self::Socket) -> io::Result<OwnedFd>;
+
+    /// Gives a socket that was another shard's to the runtime of this thread; it wakes `waker` as
+    /// [`Socket`] asks for.
+    ///
+    /// # Errors
+    ///
+    /// If the runtime cannot take it; it is closed then.
+    fn attach(socket: OwnedFd, waker: Waker) -> io::Result<Self::Socket>;
 }
 
 /// What a runtime does after [`Shard::turn`].
@@ -59,6 +74,7 @@ pub enum Step {
 /// One broker, its listeners and its connections.
 pub struct Shard<L: Listener> {
     driver: Driver<L::Socket>,
+    neighbours: Neighbours,
     mailbox: Arc<Mailbox<Mail>>,
     clock: Clock,
     listeners: Vec<L>,
@@ -67,40 +83,33 @@ pub struct Shard<L: Listener> {
     armed: Option<Instant>,
     shutdown_timeout: Duration,
     stop_by: Option<Instant>,
-    /// What writes the batches, if anything is stored, and where they go.
-    store: Option<(Writer, Queue)>,
+    /// Where batches go, if anything is stored.
+    store: Option<Queue>,
 }
 
 impl<L: Listener> Shard<L> {
-    /// A broker that starts now, with what is in `store`, if there is one; `status` is told how
-    /// that goes. It is reached through `mailbox`, and `shutdown_timeout` is how long its clients
-    /// have to take their last messages.
-    ///
-    /// # Errors
-    ///
-    /// If the system has no thread for the store.
-    pub fn new(
-        config: Config,
-        listeners: Vec<L>,
-        authenticator: Arc<dyn Authenticate>,
-        mailbox: Arc<Mailbox<Mail>>,
-        shutdown_timeout: Duration,
-        store: Option<Opened>,
-        status: &Arc<Status>,
-    ) -> io::Result<Self> {
-        let clock = Clock::start();
+    /// A broker that starts now. Its `listeners` are those of the berth, given to the runtime of
+    /// this thread.
+    pub fn new(berth: Berth, listeners: Vec<L>, authenticator: Arc<dyn Authenticate>) -> Self {
+        let Berth {
+            config,
+            place,
+            clock,
+            neighbours,
+            shutdown_timeout,
+            restored,
+            store,
+            ..
+        } = berth;
         let (now, wall_clock) = (clock.now(), clock.wall_clock());
-        let place = Place::alone(seed());
-        let started = store
-            .map(|store| store.start(&mailbox, status))
-            .transpose()?;
-        let (restored, store) = started.unzip();
+        let mailbox = neighbours.mailbox().clone();
         let broker = match restored {
             Some(restored) => Broker::restored(config, place, now, wall_clock, restored),
             None => Broker::in_place(config, place, now, wall_clock),
         };
-        Ok(Self {
+        Self {
             driver: Driver::new(broker, authenticator, mailbox.clone()),
+            neighbours,
             mailbox,
             clock,
             listeners,
@@ -109,7 +118,7 @@ impl<L: Listener> Shard<L> {
             shutdown_timeout,
             stop_by: None,
             store,
-        })
+        }
     }
 
     /// What the broker has counted.
@@ -124,6 +133,9 @@ impl<L: Listener> Shard<L> {
     }
 
     fn turn_at(&mut self, now: Instant, context: &mut Context<'_>) -> Step {
+        if self.driver.is_stopping() {
+            self.neighbours.works();
+        }
         if self.driver.broker().is_full() {
             // Connections that have ended make room before others are turned away.
             // The turn below says when the next is due.
@@ -132,6 +144,9 @@ impl<L: Listener> Shard<L> {
         let mut more = self.accept(context, now);
         let turn = self.driver.turn(now);
         more |= turn.more;
+        if self.neighbours.are_there() {
+            more |= self.serve_neighbours(now);
+        }
         self.store();
         if self.stop(now) {
             return Step::Stopped;
@@ -189,9 +204,40 @@ impl<L: Listener> Shard<L> {
         more
     }
 
+    /// Takes in what came from other shards, and gives them what is theirs. Returns whether there is
+    /// more to do.
+    fn serve_neighbours(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for handover in self.driver.take_arrivals() {
+            more = true;
+            let mailbox = &self.mailbox;
+            // If there is no room for it, the broker has counted it, and the socket is closed.
+            let _ = self.driver.adopt(now, handover, |id, socket| {
+                L::attach(socket, connection_waker(id, mailbox.clone()))
+            });
+        }
+        for handover in self.driver.take_handovers() {
+            let to = handover.shard;
+            if let Ok(handover) = handover.map(L::detach) {
+                self.neighbours.send(to, Mail::Moved(Box::new(handover)));
+            }
+        }
+        for peer in self.driver.routes() {
+            let messages = self.driver.take_routed(peer);
+            if !messages.is_empty() {
+                let me = self.neighbours.me();
+                self.neighbours.send(peer, Mail::Peer(me, messages));
+            }
+        }
+        let broker = self.driver.broker_mut();
+        broker.set_elsewhere(self.neighbours.exchange(broker.holdings()));
+        // What was gathered for one may have been for others too.
+        more || self.driver.routes().next().is_some()
+    }
+
     /// Hands over what waits for the store.
     fn store(&mut self) {
-        if let Some((_, queue)) = &self.store
+        if let Some(queue) = &self.store
             && let Some(batch) = self.driver.take_batch()
         {
             queue.put(batch);
@@ -220,7 +266,7 @@ impl<L: Listener> Shard<L> {
         if self.driver.is_empty() && waiting > 0 && now >= stop_by {
             warn!("the store did not take the last changes in time; bytes that wait: {waiting}");
         }
-        self.driver.is_empty() && (waiting == 0 || now >= stop_by)
+        self.driver.is_empty() && ((waiting == 0 && self.neighbours.rests()) || now >= stop_by)
     }
 
     /// What the timer has to be set to so that it goes off at `deadline` at the latest.
@@ -241,24 +287,30 @@ impl<L: Listener> Shard<L> {
 /// Stops a broker, from any thread.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    mailbox: Arc<Mailbox<Mail>>,
+    mailboxes: Arc<[Arc<Mailbox<Mail>>]>,
 }
 
 impl Handle {
-    /// What stops the broker that reads `mailbox`.
-    pub fn new(mailbox: Arc<Mailbox<Mail>>) -> Self {
-        Self { mailbox }
+    /// What stops the broker whose shards read `mailboxes`.
+    pub fn new(mailboxes: Arc<[Arc<Mailbox<Mail>>]>) -> Self {
+        Self { mailboxes }
     }
 
     /// Stops the broker gracefully: wills are published, clients are told, and what waits for them
     /// is written, within the time-out that was given in the settings.
     pub fn stop(&self) {
-        self.mailbox.push(Mail::ShutDown);
+        self.tell(|| Mail::ShutDown);
     }
 
     /// Stops the broker at once.
     pub fn abort(&self) {
-        self.mailbox.push(Mail::Abort);
+        self.tell(|| Mail::Abort);
+    }
+
+    fn tell(&self, mail: impl Fn() -> Mail) {
+        for mailbox in self.mailboxes.iter() {
+            mailbox.push(mail());
+        }
     }
 }
 
@@ -267,12 +319,16 @@ mod tests {
     use std::cell::RefCell;
     use std::collections::VecDeque;
     use std::io::IoSlice;
+    use std::num::NonZeroU8;
     use std::rc::Rc;
 
+    use wherry_core::Config;
     use wherry_core::connection::Transport;
 
     use super::*;
     use crate::auth::AllowAll;
+    use crate::config::Settings;
+    use crate::shards::Shards;
 
     /// Connections that wait to be accepted.
     type Backlog = Rc<RefCell<VecDeque<io::Result<()>>>>;
@@ -302,6 +358,14 @@ mod tests {
         fn socket((): (), _: Waker) -> Silence {
             Silence
         }
+
+        fn detach(_: Silence) -> io::Result<OwnedFd> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn attach(_: OwnedFd, _: Waker) -> io::Result<Silence> {
+            Ok(Silence)
+        }
     }
 
     impl Socket for Silence {
@@ -319,23 +383,25 @@ mod tests {
     }
 
     fn shard(shutdown_timeout: Duration) -> (Shard<Fake>, Backlog, Handle) {
-        let mailbox = Arc::new(Mailbox::new());
         let backlog = Backlog::default();
-        let config = Config {
-            sys_interval: None, // Then an idle broker has no deadline.
-            ..Config::default()
+        let settings = Settings {
+            broker: Config {
+                sys_interval: None, // Then an idle broker has no deadline.
+                ..Config::default()
+            },
+            shards: NonZeroU8::new(1),
+            shutdown_timeout,
+            ..Settings::default()
         };
+        let shards = Shards::new(&settings);
+        let handle = shards.handle();
+        let launch = shards.launch(Vec::new(), None, &Arc::default()).unwrap();
         let shard = Shard::new(
-            config,
+            launch.first,
             vec![Fake(backlog.clone())],
             Arc::new(AllowAll),
-            mailbox.clone(),
-            shutdown_timeout,
-            None,
-            &Arc::default(),
-        )
-        .unwrap();
-        (shard, backlog, Handle::new(mailbox))
+        );
+        (shard, backlog, handle)
     }
 
     fn turn(shard: &mut Shard<Fake>, seconds: u64) -> Step {

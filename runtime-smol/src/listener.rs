@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker, ready};
 
 use async_io::Async;
@@ -70,5 +71,14 @@ impl shard::Listener for Listener {
 
     fn socket(stream: Async<TcpStream>, waker: Waker) -> Socket {
         Socket::new(stream, waker)
+    }
+
+    fn detach(socket: Socket) -> io::Result<OwnedFd> {
+        socket.into_std().map(OwnedFd::from)
+    }
+
+    fn attach(socket: OwnedFd, waker: Waker) -> io::Result<Socket> {
+        let stream = Async::new_nonblocking(TcpStream::from(socket))?;
+        Ok(Socket::new(stream, waker))
     }
 }

@@ -24,6 +24,11 @@ impl Socket {
         Self { stream, waker }
     }
 
+    /// Takes the stream from the reactor.
+    pub(crate) fn into_std(self) -> io::Result<TcpStream> {
+        self.stream.into_inner()
+    }
+
     /// Has the waker woken by what comes next.
     fn report(
         &self,

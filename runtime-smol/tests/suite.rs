@@ -1,3 +1,4 @@
-//! The black-box suite of `wherry-tests`, run against this package's binary.
+//! The black-box suite of `wherry-tests`, run against this package's binary with one
+//! shard.
 
-wherry_tests::suite!(env!("CARGO_BIN_EXE_wherry-smol"));
+wherry_tests::suite!(env!("CARGO_BIN_EXE_wherry-smol"), 1);

@@ -16,7 +16,7 @@
 //! let broker = thread::spawn(move || server.run(std::future::pending()));
 //!
 //! // … until the program ends:
-//! handle.stop();
+//! crew.stop();
 //! let counters = broker.join().expect("the broker does not panic")?;
 //! assert_eq!(counters.connections_opened, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -31,22 +31,21 @@ pub mod signal;
 mod socket;
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
+use std::{io, mem};
 
 use thiserror::Error;
 use tokio::runtime::Builder;
 use wherry_host::auth::AllowAll;
-use wherry_host::core::Config;
-use wherry_host::http::Http;
+use wherry_host::crew::{Crew, Ready};
+use wherry_host::http::{Http, Status};
 use wherry_host::listen::{self, ListenError};
-use wherry_host::mailbox::{Mail, Mailbox};
 use wherry_host::report;
 use wherry_host::shard::Shard;
+use wherry_host::shards::{Berth, Shards};
 use wherry_host::store::{self, Opened, Store, StoreError};
 
 pub use wherry_host as host;
@@ -60,11 +59,10 @@ use shard::ShardFuture;
 /// A broker that has its sockets and does not run yet.
 #[derive(Debug)]
 pub struct Server {
-    listeners: Vec<listen::Listener>,
-    config: Config,
-    mailbox: Arc<Mailbox<Mail>>,
+    shards: Shards,
+    /// Those of each shard.
+    listeners: Vec<Vec<listen::Listener>>,
     http: Http,
-    shutdown_timeout: Duration,
     store: Option<Opened>,
 }
 
@@ -93,7 +91,9 @@ impl Server {
     ///
     /// If the store cannot be used or one of the listeners cannot be opened.
     pub fn bind(settings: &Settings) -> Result<Self, ServerError> {
-        Self::bind_with(settings, || store::open(&settings.persistence, 1, |_| 0))
+        Self::bind_with(settings, |it| {
+            store::open(&settings.persistence, it.count(), |id| it.owner(id))
+        })
     }
 
     /// As [`bind`](Self::bind), but with a store of the caller's own, whatever the settings say of
@@ -106,30 +106,31 @@ impl Server {
         settings: &Settings,
         store: Box<dyn Store>,
     ) -> Result<Self, ServerError> {
-        Self::bind_with(settings, || store::load(store, 1, |_| 0).map(Some))
+        Self::bind_with(settings, |it| {
+            store::load(store, it.count(), |id| it.owner(id)).map(Some)
+        })
     }
 
     fn bind_with(
         settings: &Settings,
-        read: impl FnOnce() -> Result<Option<Opened>, StoreError>,
+        read: impl FnOnce(&Shards) -> Result<Option<Opened>, StoreError>,
     ) -> Result<Self, ServerError> {
-        let mailbox = Arc::new(Mailbox::new());
+        let shards = Shards::new(settings);
         // It can be asked while the store is read.
-        let http = Http::open(settings.http.as_ref(), vec![mailbox.clone()])?;
-        let store = read()?;
+        let http = Http::open(settings.http.as_ref(), shards.mailboxes().to_vec())?;
+        let store = read(&shards)?;
         Ok(Self {
             store,
-            listeners: listen::open_all(&settings.listen)?,
-            config: settings.broker.clone(),
+            listeners: listen::open_all(&settings.listen, shards.count())?,
             http,
-            mailbox,
-            shutdown_timeout: settings.shutdown_timeout,
+            shards,
         })
     }
 
     /// The addresses that clients may connect to.
     pub fn local_addrs(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|one| one.local).collect()
+        let first = self.listeners.iter().take(1).flatten();
+        first.map(|one| one.local).collect()
     }
 
     /// What tells of health and metrics; it does so from now on, if the settings say where.
@@ -139,7 +140,7 @@ impl Server {
 
     /// What stops this broker while it runs.
     pub fn handle(&self) -> Handle {
-        Handle::new(self.mailbox.clone())
+        self.shards.handle()
     }
 
     /// Runs the broker on this thread until it has stopped: because `shutdown` resolved, or because
@@ -151,51 +152,73 @@ impl Server {
     ///
     /// If the system does not give what a runtime needs.
     pub fn run(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
+        let (handle, addresses) = (self.handle(), self.local_addrs());
+        let status = self.http.status().clone();
+        let launch = self.shards.launch(self.listeners, self.store, &status)?;
+        let crew = Crew::start(launch.others, handle, serve_other)?;
         let runtime = Builder::new_current_thread().enable_all().build()?;
-        let counters = runtime.block_on(self.serve(shutdown))?;
+        let mut counters =
+            runtime.block_on(serve(launch.first, &crew, &status, &addresses, shutdown))?;
+        crew.join(&mut counters)?;
+        drop(launch.writer);
         report::log_counters(&counters);
         Ok(counters)
     }
+}
 
-    async fn serve(self, shutdown: impl Future<Output = ()>) -> Result<Counters, ServerError> {
-        let handle = self.handle();
-        // What is stored is restored before anybody is told that the broker is there.
-        let addresses = self.local_addrs();
-        let listeners: io::Result<_> = self.listeners.into_iter().map(Listener::new).collect();
-        let shard = ShardFuture::new(Shard::new(
-            self.config,
-            listeners?,
-            Arc::new(AllowAll),
-            self.mailbox,
-            self.shutdown_timeout,
-            self.store,
-            self.http.status(),
-        )?);
-        self.http.status().broker_runs();
-        let mut shutdown = pin!(shutdown);
-        let mut is_stopping = false;
-        // What `shutdown` sets up when it is first polled, handlers of signals for one, is there
-        // before anybody is told that the broker is.
-        poll_fn(|context| {
-            is_stopping = shutdown.as_mut().poll(context).is_ready();
-            Poll::Ready(())
-        })
-        .await;
-        listen::announce(&addresses);
-        if is_stopping {
-            handle.stop();
-        }
-        // A task of its own is woken by a push to the runtime's local queue. The budget that Tokio
-        // gives a task would make sockets pretend that they are not ready; the driver has a bound
-        // of its own, one read for each connection and turn.
-        let mut shard = pin!(tokio::spawn(tokio::task::unconstrained(shard)));
-        poll_fn(|context| {
-            if !is_stopping && shutdown.as_mut().poll(context).is_ready() {
-                is_stopping = true;
-                handle.stop();
-            }
-            shard.as_mut().poll(context).map_err(ServerError::from)
-        })
-        .await
+/// A shard on the runtime of this thread.
+fn shard(mut berth: Berth) -> io::Result<ShardFuture> {
+    let listeners = mem::take(&mut berth.listeners).into_iter();
+    let listeners: io::Result<_> = listeners.map(Listener::new).collect();
+    let shard = Shard::new(berth, listeners?, Arc::new(AllowAll));
+    Ok(ShardFuture::new(shard))
+}
+
+/// Runs another shard until all have stopped.
+fn serve_other(berth: Berth, ready: Ready) -> io::Result<Counters> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let shard = shard(berth)?;
+        ready.tell();
+        Ok(tokio::spawn(tokio::task::unconstrained(shard)).await?)
+    })
+}
+
+/// Runs the first shard until all have stopped; `shutdown` stops them.
+async fn serve(
+    berth: Berth,
+    crew: &Crew,
+    status: &Status,
+    addresses: &[SocketAddr],
+    shutdown: impl Future<Output = ()>,
+) -> Result<Counters, ServerError> {
+    let shard = shard(berth)?;
+    // What is stored is restored before anybody is told that the broker is there.
+    crew.wait_until_ready();
+    status.broker_runs();
+    let mut shutdown = pin!(shutdown);
+    let mut is_stopping = false;
+    // What `shutdown` sets up when it is first polled, handlers of signals for one, is there
+    // before anybody is told that the broker is.
+    poll_fn(|context| {
+        is_stopping = shutdown.as_mut().poll(context).is_ready();
+        Poll::Ready(())
+    })
+    .await;
+    listen::announce(addresses);
+    if is_stopping {
+        crew.stop();
     }
+    // A task of its own is woken by a push to the runtime's local queue. The budget that Tokio
+    // gives a task would make sockets pretend that they are not ready; the driver has a bound
+    // of its own, one read for each connection and turn.
+    let mut shard = pin!(tokio::spawn(tokio::task::unconstrained(shard)));
+    poll_fn(|context| {
+        if !is_stopping && shutdown.as_mut().poll(context).is_ready() {
+            is_stopping = true;
+            crew.stop();
+        }
+        shard.as_mut().poll(context).map_err(ServerError::from)
+    })
+    .await
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, Waker};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -44,5 +45,14 @@ impl shard::Listener for Listener {
 
     fn socket(stream: TcpStream, waker: Waker) -> Socket {
         Socket::new(stream, waker)
+    }
+
+    fn detach(socket: Socket) -> io::Result<OwnedFd> {
+        socket.into_std().map(OwnedFd::from)
+    }
+
+    fn attach(socket: OwnedFd, waker: Waker) -> io::Result<Socket> {
+        let stream = TcpStream::from_std(std::net::TcpStream::from(socket))?;
+        Ok(Socket::new(stream, waker))
     }
 }

@@ -25,6 +25,11 @@ impl Socket {
         Self { stream, waker }
     }
 
+    /// Takes the stream from the runtime.
+    pub(crate) fn into_std(self) -> io::Result<std::net::TcpStream> {
+        self.stream.into_std()
+    }
+
     /// Registers the waker for what comes next, or wakes it if that has come already.
     fn report(&self, poll_ready: impl Fn(&mut Context<'_>) -> Poll<io::Result<()>>) {
         if poll_ready(&mut Context::from_waker(&self.waker)).is_ready() {

@@ -22,6 +22,8 @@ const FREE_PORT: &str = "tcp://127.0.0.1:0";
 pub struct BinaryUnderTest {
     /// Where the program lies.
     pub path: &'static str,
+    /// How many shards it is to have.
+    pub shards: u8,
 }
 
 impl BinaryUnderTest {
@@ -32,35 +34,33 @@ impl BinaryUnderTest {
 
     /// Starts a broker on a free port with further arguments.
     pub fn start_with(&self, arguments: &[&str]) -> Broker {
-        Broker::start(
-            Command::new(self.path)
-                .args(["-l", FREE_PORT])
-                .args(arguments),
-        )
+        Broker::start(self.command().args(arguments))
     }
 
     /// Starts a broker on a free port with these variables in its environment.
     pub fn start_with_variables(&self, variables: &[(&str, &str)]) -> Broker {
-        Broker::start(
-            Command::new(self.path)
-                .args(["-l", FREE_PORT])
-                .envs(variables.iter().copied()),
-        )
+        Broker::start(self.command().envs(variables.iter().copied()))
     }
 
     /// Starts a broker on a free port under a supervisor that wants to be told at this socket.
     pub fn start_supervised(&self, socket: &Path) -> Broker {
-        Broker::start(
-            Command::new(self.path)
-                .args(["-l", FREE_PORT])
-                .env("NOTIFY_SOCKET", socket),
-        )
+        Broker::start(self.command().env("NOTIFY_SOCKET", socket))
     }
 
     /// Starts a broker that may have only so many files open, sockets included.
     pub fn start_with_open_files(&self, limit: u32) -> Broker {
         let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
-        Broker::start(Command::new("sh").args(["-c", &script, self.path, "-l", FREE_PORT]))
+        let mut command = Command::new("sh");
+        command.args(["-c", &script, self.path, "-l", FREE_PORT]);
+        Broker::start(command.env("WHERRY_SHARDS", self.shards.to_string()))
+    }
+
+    /// The program as a broker on a free port, with as many shards as the suite is about.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.path);
+        command.args(["-l", FREE_PORT]);
+        command.env("WHERRY_SHARDS", self.shards.to_string());
+        command
     }
 }
 

@@ -57,6 +57,8 @@ impl Broker {
             PeerMessage::Barrier(number) => {
                 self.peers.push(from, PeerMessage::Passed(number));
             }
+            PeerMessage::Farewell => self.peer_parted(from),
+            PeerMessage::Figures(figures) => self.peer_figures(from, *figures),
             PeerMessage::Passed(number) => self.barrier_passed(number, from),
         }
     }

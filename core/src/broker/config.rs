@@ -174,6 +174,23 @@ const RECEIVE_WINDOW: NonZeroU16 = NonZeroU16::new(8192).expect("it is not zero"
 /// Enough to fill a fast link over a long distance.
 const WINDOW: NonZeroU16 = NonZeroU16::new(1024).expect("it is not zero");
 
+impl Config {
+    /// What one of so many shards of a process is to be told, so that all together keep to what
+    /// this says. Room for bytes that come and go in one shard is divided evenly; of what is
+    /// counted over all shards, each learns from [`Broker::set_elsewhere`].
+    ///
+    /// [`Broker::set_elsewhere`]: super::Broker::set_elsewhere
+    #[must_use]
+    pub fn of_one_shard(&self, shards: usize) -> Self {
+        let part = |bytes: usize| bytes.div_ceil(shards.max(1));
+        Self {
+            outbox_total_limit: part(self.outbox_total_limit),
+            max_uncommitted_bytes: part(self.max_uncommitted_bytes),
+            ..self.clone()
+        }
+    }
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {

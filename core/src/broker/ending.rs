@@ -3,8 +3,9 @@
 use alloc::vec::Vec;
 
 use super::{Action, Broker, Cause, Event, EventKind};
-use crate::connection::{Closed, ConnectionId, Input, Stage};
+use crate::connection::{Closed, Connection, ConnectionId, Input, Stage};
 use crate::packet::{Disconnect, Packet, Properties, Property, ProtocolVersion, ReasonCode};
+use crate::peer::PeerMessage;
 use crate::session::SessionId;
 
 impl Broker {
@@ -25,7 +26,8 @@ impl Broker {
 
     /// Stops: no connection is opened any more, every will is published, every client hears that
     /// the broker is going, and where it should go instead if the configuration says so, every
-    /// connection is closed.
+    /// connection is closed. Where there are several shards, all of them have to be stopped: their
+    /// clients leave once all wills have come.
     pub fn shut_down(&mut self) {
         self.stopping = true;
         // All wills first: who is still there is to hear of those who go with the broker.
@@ -33,7 +35,31 @@ impl Broker {
         for id in sessions {
             self.will_is_due(id);
         }
-        let connections: Vec<ConnectionId> = self.connections.keys().collect();
+        if !self.has_parted {
+            self.peers.push_to_all(|| PeerMessage::Farewell);
+        }
+        self.has_parted = true;
+        self.end_all(|connection| !connection.is_open());
+        self.part();
+    }
+
+    /// All wills of a peer that stops have come.
+    pub(super) fn peer_parted(&mut self, from: u8) {
+        self.parted.insert(from);
+        self.part();
+    }
+
+    /// Ends every connection, if this shard is to stop and no will comes any more.
+    pub(super) fn part(&mut self) {
+        if !self.has_parted || !self.peers.up().without(self.parted).is_empty() {
+            return;
+        }
+        self.end_all(|_| true);
+    }
+
+    fn end_all(&mut self, which: impl Fn(&Connection) -> bool) {
+        let connections = self.connections.iter().filter(|(_, it)| which(it));
+        let connections: Vec<ConnectionId> = connections.map(|(id, _)| id).collect();
         for id in connections {
             self.end(id, Cause::Shutdown);
         }

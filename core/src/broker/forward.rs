@@ -40,7 +40,7 @@ impl Routing<'_, '_> {
             return visited;
         }
         let ticket = match promise.is_awaited {
-            true => tickets.take(to.len()),
+            true => tickets.take(to.len(), self.message.len()),
             false => 0,
         };
         let load = Load {

@@ -3,7 +3,38 @@
 use super::{Broker, Counters};
 use crate::connection::ConnectionId;
 
+/// What shards hold that counts towards limits of the whole process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Holdings {
+    /// How many connections, closing ones included.
+    pub connections: usize,
+    /// How many sessions.
+    pub sessions: usize,
+    /// How many bytes messages have that wait for clients or are in flight to them.
+    pub queued_bytes: usize,
+}
+
 impl Broker {
+    /// What this shard holds.
+    pub fn holdings(&self) -> Holdings {
+        Holdings {
+            connections: self.connections(),
+            sessions: self.sessions(),
+            queued_bytes: self.queued_bytes(),
+        }
+    }
+
+    /// What the other shards of the process hold, all together. It may be a little old: a limit can
+    /// be passed by what several shards take in at one moment.
+    pub fn set_elsewhere(&mut self, elsewhere: Holdings) {
+        self.out.elsewhere = elsewhere;
+    }
+
+    /// Whether there are as many sessions as there may be.
+    pub(super) fn has_enough_sessions(&self) -> bool {
+        self.sessions.len() + self.out.elsewhere.sessions >= self.config.max_sessions
+    }
+
     /// How many connections there are, closing ones included.
     pub fn connections(&self) -> usize {
         self.connections.len()

@@ -171,7 +171,7 @@ impl Broker {
         if self.peers.are_overwhelmed() {
             return Some(ReasonCode::ServerBusy);
         }
-        if known.is_none() && self.sessions.len() >= self.config.max_sessions {
+        if known.is_none() && self.has_enough_sessions() {
             return Some(match self.config.server_reference {
                 Some(_) => ReasonCode::UseAnotherServer,
                 None => ReasonCode::QuotaExceeded,

@@ -162,11 +162,11 @@ impl Broker {
         header: &FixedHeader,
         packet: &[u8],
     ) -> Result<(), Cause> {
+        let noted = self.noted_bytes();
         let Some(connection) = self.connections.get_mut(id) else {
             return Ok(());
         };
         let version = connection.version;
-        let noted = self.out.journal.noted_bytes;
         let body = &packet[header.header_len..];
         match connection.stage {
             Stage::AwaitingConnect => self.connect(id, header, packet),

@@ -161,7 +161,7 @@ impl Broker {
         if self.session_named(client_id).is_some() {
             return Err(OpenLocalError::IdentifierInUse);
         }
-        if self.stopping || self.sessions.len() >= self.config.max_sessions {
+        if self.stopping || self.has_enough_sessions() {
             self.out.counters.sessions_over_limit += 1;
             return Err(OpenLocalError::TooManySessions);
         }

@@ -62,7 +62,7 @@ use slotmap::SlotMap;
 use crate::connection::{Connection, ConnectionId, Origin, Paused, Stage};
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
-use crate::peer::{Peers, Place};
+use crate::peer::{Peers, Place, Shards};
 use crate::retained::RetainedMessages;
 use crate::session::{Delivery, Session, SessionId, Subscription};
 use crate::share::Shares;
@@ -73,8 +73,10 @@ pub use action::Action;
 pub use config::{Config, QueuePolicy, RetainedPolicy, ShareStrategy, Strictness};
 pub use counters::Counters;
 pub use event::{Cause, Event, EventKind};
+pub use gauges::Holdings;
 pub use moving::Moved;
 pub(crate) use reply::{Reliance, Replies};
+pub use sys::Figures;
 
 pub use local::{LocalClient, LocalMessage, LocalPublish, OpenLocalError};
 
@@ -200,6 +202,9 @@ pub struct Broker {
     /// How many client identifiers were assigned.
     assigned: u64,
     stopping: bool,
+    /// Whether the peers know that this shard stops, and which of them do so too.
+    has_parted: bool,
+    parted: Shards,
     /// Whether [`Action::Store`] was raised and is not yet answered.
     store_raised: bool,
 }
@@ -232,7 +237,7 @@ impl Broker {
             work: 0,
             timers: Timers::default(),
             shrink_at: None,
-            sys: Sys::new(config.sys_interval.filter(|_| place.index() == 0), now),
+            sys: Sys::new(config.sys_interval, now),
             out: Outlet::new(config.max_events, now),
             progress: Progress::default(),
             scratch: Scratch::default(),
@@ -242,6 +247,8 @@ impl Broker {
             aliases: key(),
             assigned: 0,
             stopping: false,
+            has_parted: false,
+            parted: Shards::NONE,
             store_raised: false,
             peers: Peers::new(place, place.key(), config.link_limit),
             tickets: Tickets::default(),
@@ -331,7 +338,8 @@ impl Broker {
 
     /// Whether [`Broker::open`] would fail.
     pub fn is_full(&self) -> bool {
-        self.stopping || self.connections.len() >= self.config.max_connections
+        let total = self.connections.len() + self.out.elsewhere.connections;
+        self.stopping || total >= self.config.max_connections
     }
 
     /// The next thing to be done, if there is one.

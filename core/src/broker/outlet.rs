@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 
 use bytes::Bytes;
 
+use super::gauges::Holdings;
 use super::journal::Journal;
 use super::{Action, Counters, Event, LocalClient};
 use crate::connection::{Connection, ConnectionId, Pool};
@@ -33,6 +34,8 @@ pub(super) struct Outlet {
     pub(super) in_flight: usize,
     /// The time of the current call.
     pub(super) now: Instant,
+    /// What the other shards hold.
+    pub(super) elsewhere: Holdings,
 }
 
 impl Outlet {
@@ -50,12 +53,18 @@ impl Outlet {
             retained_change: 0,
             in_flight: 0,
             now,
+            elsewhere: Holdings::default(),
         }
     }
 
     /// The bytes of all messages that are kept, each once.
     pub(super) fn held_bytes(&self) -> usize {
         self.held
+    }
+
+    /// The same of all shards.
+    pub(super) fn held_bytes_everywhere(&self) -> usize {
+        self.held + self.elsewhere.queued_bytes
     }
 
     /// A message is kept from now on; every reference to it is given back by

@@ -44,6 +44,7 @@ impl Broker {
         self.give_up_waiting_for(peer);
         let slowed = self.peers.restart(peer);
         self.give_up_barriers_of(peer);
+        self.part();
         self.drop_tombstones();
         self.speed_up(slowed);
     }

@@ -54,7 +54,7 @@ pub(super) fn has_room(session: &Session, post: &Post<'_>, len: usize, is_new: b
         max_queued_bytes_total,
         ..
     } = post.config;
-    let total = post.out.held_bytes() + if is_new { len } else { 0 };
+    let total = post.out.held_bytes_everywhere() + if is_new { len } else { 0 };
     session.outgoing.len() < *max_queued_messages
         && session.outgoing.bytes() + len <= *max_queued_bytes
         && (total <= *max_queued_bytes_total || is_due_one(session, post))
@@ -110,7 +110,8 @@ fn has_expired(session: &Session, post: &Post<'_>) -> bool {
 fn would_help(session: &Session, post: &Post<'_>, len: usize, is_new: bool) -> bool {
     let outgoing = &session.outgoing;
     let new = if is_new { len } else { 0 };
-    let excess = (post.out.held_bytes() + new).saturating_sub(post.config.max_queued_bytes_total);
+    let total = post.out.held_bytes_everywhere() + new;
+    let excess = total.saturating_sub(post.config.max_queued_bytes_total);
     // What others wait for as well stays held.
     let frees = excess == 0
         || (outgoing.waiting_bytes() >= excess

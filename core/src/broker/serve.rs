@@ -255,7 +255,7 @@ impl Post<'_> {
         let config = self.config;
         let is_full = outgoing.len() >= config.max_queued_messages
             || outgoing.bytes() >= config.max_queued_bytes
-            || self.out.held_bytes() >= config.max_queued_bytes_total;
+            || self.out.held_bytes_everywhere() >= config.max_queued_bytes_total;
         if is_held && is_full && outgoing.len() > 0 {
             return false;
         }

@@ -49,12 +49,18 @@ impl Broker {
         self.go_on_from(number);
     }
 
-    /// The store cannot write the batch that it has, and tries again. What needs the store is
-    /// refused until it can: [`Broker::batch_committed`] says so.
+    /// The store cannot write, and tries again. What needs the store is refused until it can:
+    /// [`Broker::batch_committed`] says so, or [`Broker::store_recovered`] if it had no batch of
+    /// this shard.
     pub fn store_failing(&mut self) {
         if !core::mem::replace(&mut self.out.journal.is_failing, true) {
             self.out.counters.store_failures += 1;
         }
+    }
+
+    /// The store can write again.
+    pub fn store_recovered(&mut self) {
+        self.out.journal.is_failing = false;
     }
 
     /// Whether the store was said to fail, and has not recovered.
@@ -81,11 +87,7 @@ impl Broker {
         for id in to_serve.collect::<Vec<_>>() {
             self.serve(id);
         }
-        if self.out.journal.uncommitted_bytes() <= self.config.max_uncommitted_bytes {
-            for id in core::mem::take(&mut self.out.journal.slowed) {
-                self.go_on(id, Paused::STORE);
-            }
-        }
+        self.speed_up_for_store();
         if self.peers.are_there() {
             self.peers.raise_all(); // They may hear of a clock that was unsure.
         }
@@ -156,13 +158,36 @@ impl Broker {
     /// Stops reading from a client whose packets make more rows than the store can write.
     #[inline]
     pub(super) fn slow_for_store(&mut self, id: ConnectionId, noted: u64) {
-        let journal = &mut self.out.journal;
-        if journal.noted_bytes != noted
-            && journal.uncommitted_bytes() > self.config.max_uncommitted_bytes
+        if self.noted_bytes() != noted
+            && self.unsafe_bytes() > self.config.max_uncommitted_bytes
             && self.connections.get(id).is_some_and(|it| it.is_open())
         {
-            journal.slowed.push(id);
+            self.out.journal.slowed.push(id);
             self.pause(id, Paused::STORE);
+        }
+    }
+
+    /// Those who were slowed for the store go on, if little enough waits for it.
+    pub(super) fn speed_up_for_store(&mut self) {
+        if self.unsafe_bytes() <= self.config.max_uncommitted_bytes {
+            for id in core::mem::take(&mut self.out.journal.slowed) {
+                self.go_on(id, Paused::STORE);
+            }
+        }
+    }
+
+    /// How many bytes were ever noted for the store, here or at peers.
+    #[inline]
+    pub(super) fn noted_bytes(&self) -> u64 {
+        self.out.journal.noted_bytes + self.tickets.noted_bytes
+    }
+
+    /// How many bytes came in here that are not safe yet, here or at peers.
+    fn unsafe_bytes(&self) -> usize {
+        let journal = &self.out.journal;
+        match journal.is_on() {
+            true => journal.uncommitted_bytes() + self.tickets.open_bytes(),
+            false => 0,
         }
     }
 

@@ -14,9 +14,11 @@ use core::time::Duration;
 use super::Broker;
 use crate::message::Message;
 use crate::packet::QoS;
+use crate::peer::PeerMessage;
 use crate::session::SessionId;
 use crate::time::Instant;
 
+pub use figures::Figures;
 use figures::Topic;
 use loads::Loads;
 
@@ -33,6 +35,8 @@ pub(super) struct Sys {
     loads: Loads,
     /// One for each topic; empty as long as none were taken.
     figures: Vec<Figure>,
+    /// What the other shards have told last, each at its number.
+    elsewhere: Vec<Figures>,
     /// The topic whose turn it is, and how many are to be looked at.
     place: usize,
     left: usize,
@@ -57,6 +61,7 @@ impl Sys {
             next: interval.map(|_| now),
             loads: Loads::new(now),
             figures: Vec::new(),
+            elsewhere: Vec::new(),
             place: 0,
             left: 0,
             topic: String::new(),
@@ -83,7 +88,10 @@ impl Broker {
             } else {
                 self.now.after(interval)
             });
-            self.take_figures();
+            match self.peers.me() {
+                0 => self.take_figures(),
+                _ => self.tell_figures(),
+            }
         }
         if self.sys.left > 0 {
             self.publish_figures();
@@ -91,14 +99,35 @@ impl Broker {
     }
 
     fn take_figures(&mut self) {
-        self.sys.loads.update(self.now, &self.out.counters);
+        let mut all = Figures::of(self);
+        for other in &self.sys.elsewhere {
+            all.add(other);
+        }
+        self.sys.loads.update(self.now, &all.counters);
         self.sys.figures.resize(figures::COUNT, Figure::default());
         self.sys.left = figures::COUNT;
         for place in 0..figures::COUNT {
             if let Some(topic) = Topic::at(place) {
-                let taken = topic.value(self);
+                let taken = topic.value(&all, &self.sys.loads);
                 self.sys.figures[place].taken = taken;
             }
+        }
+    }
+
+    /// The first shard speaks for all.
+    fn tell_figures(&mut self) {
+        let figures = Figures::of(self).into();
+        self.peers.push(0, PeerMessage::Figures(figures));
+    }
+
+    /// Another shard says how it is.
+    pub(super) fn peer_figures(&mut self, from: u8, figures: Figures) {
+        let place = usize::from(from);
+        if self.sys.elsewhere.len() <= place {
+            self.sys.elsewhere.resize_with(place + 1, Figures::default);
+        }
+        if let Some(known) = self.sys.elsewhere.get_mut(place) {
+            *known = figures;
         }
     }
 
@@ -148,11 +177,12 @@ impl Broker {
 
     /// The interval has changed from `before` to what the configuration says.
     pub(super) fn reconfigure_sys(&mut self, before: Option<Duration>) {
-        if self.peers.me() > 0 {
-            return; // The first shard speaks for all.
-        }
         let Some(interval) = self.config.sys_interval else {
-            return self.fall_silent();
+            self.sys.next = None;
+            if self.peers.me() == 0 {
+                self.fall_silent();
+            }
+            return;
         };
         let latest = self.now.after(interval);
         self.sys.next = match self.sys.next {
@@ -160,13 +190,16 @@ impl Broker {
             None => Some(self.now),
         };
         if before.is_none() {
-            self.sys.loads.restart(self.now, &self.out.counters);
+            let mut all = self.out.counters.clone();
+            for other in &self.sys.elsewhere {
+                all.add(&other.counters);
+            }
+            self.sys.loads.restart(self.now, &all);
         }
     }
 
     /// Nothing is told any more, and what was told is forgotten.
     fn fall_silent(&mut self) {
-        self.sys.next = None;
         self.sys.left = 0;
         self.sys.figures = Vec::new();
         for topic in (0..figures::COUNT).filter_map(Topic::at) {

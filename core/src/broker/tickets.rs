@@ -20,12 +20,17 @@ use crate::session::SessionId;
 pub(super) struct Tickets {
     settled: u64,
     open: VecDeque<Ticket>,
+    /// The bytes of their messages: what peers may not have stored yet. And the bytes of all that
+    /// there ever were.
+    open_bytes: usize,
+    pub(super) noted_bytes: u64,
 }
 
 #[derive(Debug, Default)]
 struct Ticket {
-    /// How many messages in links are not answered.
+    /// How many messages in links are not answered, and the bytes of one.
     unanswered: u32,
+    bytes: usize,
     /// What became of it, here and where it is known.
     outcome: Routed,
     publisher: Option<Publisher>,
@@ -44,13 +49,21 @@ pub(super) struct Publisher {
 }
 
 impl Tickets {
-    /// Takes a ticket for a message that goes into so many links.
-    pub(super) fn take(&mut self, links: u32) -> u64 {
+    /// Takes a ticket for a message of so many bytes that goes into so many links.
+    pub(super) fn take(&mut self, links: u32, bytes: usize) -> u64 {
+        self.open_bytes += bytes;
+        self.noted_bytes += bytes as u64;
         self.open.push_back(Ticket {
             unanswered: links,
+            bytes,
             ..Ticket::default()
         });
         self.settled + self.open.len() as u64
+    }
+
+    /// The bytes of the messages of which peers have not said that they are safe.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open_bytes
     }
 
     fn get_mut(&mut self, number: u64) -> Option<&mut Ticket> {
@@ -94,6 +107,7 @@ impl Tickets {
         }
         self.settled += 1;
         let ticket = self.open.pop_front();
+        self.open_bytes -= ticket.as_ref().map_or(0, |it| it.bytes);
         if self.open.is_empty() {
             self.open = VecDeque::new();
         }
@@ -154,6 +168,7 @@ impl Broker {
         }
         if self.tickets.settled > before {
             self.progress_to_ticket(self.tickets.settled);
+            self.speed_up_for_store();
         }
     }
 

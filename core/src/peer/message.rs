@@ -5,6 +5,7 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use super::Shards;
+use crate::broker::Figures;
 use crate::message::Kept;
 
 /// What one message counts for in a link, beside its text and content.
@@ -38,6 +39,10 @@ pub enum PeerMessage {
     Barrier(u64),
     /// The answer.
     Passed(u64),
+    /// The sender stops, and all wills of its clients have been published.
+    Farewell,
+    /// How the sender is: the first shard tells everybody of all.
+    Figures(Box<Figures>),
 }
 
 impl PeerMessage {
@@ -58,6 +63,8 @@ impl PeerMessage {
             | Self::Stored(_)
             | Self::Processed(_)
             | Self::Clock(_)
+            | Self::Farewell
+            | Self::Figures(_)
             | Self::Passed(_) => 0,
         };
         len as u64

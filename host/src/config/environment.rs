@@ -76,10 +76,23 @@ fn is_service_link(name: &str, value: Option<&str>) -> bool {
         || (name.ends_with("_PORT") && is_url)
 }
 
+/// Flags that are named otherwise than the variable that does the same.
+const FLAGS: [(&str, &str); 3] = [
+    ("PORT", "LISTEN"),
+    ("DATA", "PERSISTENCE_PATH"),
+    ("HTTP", "HTTP_LISTEN"),
+];
+
 fn unknown(name: &str) -> String {
     let names: Vec<_> = keys::all().map(Key::variable).collect();
-    match nearest(name, names.iter().map(String::as_str)) {
-        Some(name) => format!("unknown variable. Did you mean {name}?"),
+    // What all have in common makes none of them likelier.
+    let likely = name.strip_prefix(PREFIX).and_then(|name| {
+        let flag = FLAGS.iter().find(|(flag, _)| *flag == name);
+        let names = names.iter().filter_map(|it| it.strip_prefix(PREFIX));
+        flag.map(|(_, name)| *name).or_else(|| nearest(name, names))
+    });
+    match likely {
+        Some(name) => format!("unknown variable. Did you mean {PREFIX}{name}?"),
         None => format!(
             "unknown variable. Unset it; variables that begin with {PREFIX} are for the broker, \
              and it knows: {}.",

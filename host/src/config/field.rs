@@ -1,6 +1,6 @@
 //! The fields that keys set: what each type of them can hold.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU8, NonZeroU16};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::persistence::Backend;
 use crate::logging::{Format, Level};
 use crate::store::sqlite::Durability;
 
-/// A field that holds a number; `None` stands for no bound.
+/// A field that holds a number, or `None`, which mostly stands for no bound.
 pub(super) trait Number {
     fn get(&self) -> Option<u64>;
 
-    /// Whether there may be no bound.
-    fn is_optional(&self) -> bool {
-        false
+    /// What people write for `None`, if it can be that.
+    fn none(&self) -> Option<&'static str> {
+        None
     }
 
     /// In words that go after 'is', why the field cannot hold `number`.
@@ -87,8 +87,8 @@ impl Number for Option<Duration> {
         self.as_ref().and_then(Number::get)
     }
 
-    fn is_optional(&self) -> bool {
-        true
+    fn none(&self) -> Option<&'static str> {
+        Some("none")
     }
 
     fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
@@ -103,8 +103,8 @@ impl Number for Option<NonZeroU16> {
         self.map(|seconds| u64::from(seconds.get()) * 1000)
     }
 
-    fn is_optional(&self) -> bool {
-        true
+    fn none(&self) -> Option<&'static str> {
+        Some("none")
     }
 
     fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
@@ -114,6 +114,28 @@ impl Number for Option<NonZeroU16> {
             Some(millis) => {
                 let seconds = u16::try_from(millis / 1000).map_err(|_| TOO_LARGE)?;
                 Some(NonZeroU16::new(seconds).ok_or(NO_BOUND)?)
+            }
+        };
+        Ok(())
+    }
+}
+
+/// How many of something that the machine has; as many as there are if nobody says.
+impl Number for Option<NonZeroU8> {
+    fn get(&self) -> Option<u64> {
+        self.map(|number| number.get().into())
+    }
+
+    fn none(&self) -> Option<&'static str> {
+        Some("auto")
+    }
+
+    fn set(&mut self, number: Option<u64>) -> Result<(), &'static str> {
+        *self = match number {
+            None => None,
+            Some(number) => {
+                let number = u8::try_from(number).map_err(|_| OUT_OF_RANGE)?;
+                Some(NonZeroU8::new(number).ok_or(OUT_OF_RANGE)?)
             }
         };
         Ok(())

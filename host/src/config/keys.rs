@@ -5,6 +5,8 @@
 mod limits;
 mod mqtt;
 
+use wherry_core::Place;
+
 use super::Settings;
 use super::field::Number;
 use super::value::{Given, Kind, Unit};
@@ -118,14 +120,25 @@ pub(super) fn all() -> impl Iterator<Item = &'static Key> + Clone {
         .flatten()
 }
 
-static TOP: &[Key] = &[Key {
-    table: "",
-    name: "listen",
-    about: "Where to listen: an address or a list of them, such as \"0.0.0.0:1883\" for all \
+static TOP: &[Key] = &[
+    Key {
+        table: "",
+        name: "listen",
+        about: "Where to listen: an address or a list of them, such as \"0.0.0.0:1883\" for all \
                 networks of this machine, \"[::]:1883\" for those of IPv6 too, or \
                 \"localhost:1883\". At port 0 the system picks one.",
-    kind: Kind::Listen,
-}];
+        kind: Kind::Listen,
+    },
+    number(
+        "",
+        "shards",
+        Unit::Count,
+        (1, Place::MOST as u64),
+        |settings| &mut settings.shards,
+        "How many threads serve clients, each its own part of them. \"auto\" is one for each core \
+         that the process may use.",
+    ),
+];
 
 static PERSISTENCE: &[Key] = &[
     Key {

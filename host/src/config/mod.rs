@@ -20,6 +20,7 @@ mod tests;
 mod value;
 
 use std::ffi::OsString;
+use std::num::NonZeroU8;
 use std::time::Duration;
 
 use wherry_core::Config;
@@ -41,7 +42,10 @@ use value::Given;
 pub struct Settings {
     /// Where to listen.
     pub listen: Vec<ListenAddr>,
-    /// The bounds and time-outs of the broker.
+    /// How many shards there are, each on a thread of its own; without a number, as many as there
+    /// are cores for the process. No more than [`Place::MOST`](wherry_core::Place::MOST).
+    pub shards: Option<NonZeroU8>,
+    /// The bounds and time-outs of the broker: of the whole, however many shards there are.
     pub broker: Config,
     /// How long clients have at the end to take their last messages.
     pub shutdown_timeout: Duration,
@@ -58,6 +62,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: vec![ListenAddr::loopback(MQTT_PORT)],
+            shards: None,
             broker: Config::default(),
             shutdown_timeout: Duration::from_secs(10),
             persistence: Persistence::default(),
@@ -125,6 +130,15 @@ pub(crate) fn parse_shutdown_timeout(text: &str) -> Result<Duration, String> {
         key.set(&mut settings, &Given::bare(text))?;
     }
     Ok(settings.shutdown_timeout)
+}
+
+/// How many shards there are to be, as a flag gives it: by the same rules as everywhere.
+pub(crate) fn parse_shards(text: &str) -> Result<Option<NonZeroU8>, String> {
+    let mut settings = Settings::default();
+    if let Some(key) = Key::find("", "shards") {
+        key.set(&mut settings, &Given::bare(text))?;
+    }
+    Ok(settings.shards)
 }
 
 /// Where to tell of health and metrics, as a flag gives it: by the same rules as everywhere.

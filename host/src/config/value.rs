@@ -111,7 +111,7 @@ impl Kind {
             Self::Number { unit, range, field } => {
                 let field = field(settings);
                 match given.text() {
-                    Some("none") if field.is_optional() => field.set(None),
+                    Some(text) if field.none() == Some(text) => field.set(None),
                     _ => unit
                         .read(given)
                         .and_then(|number| match range.contains(&number) {
@@ -158,10 +158,9 @@ impl Kind {
                     Unit::Bytes => ("a size", ", such as 4096 or \"4 KiB\"".to_owned()),
                     Unit::Time => ("a time", ", such as 90 or \"1m 30s\"".to_owned()),
                 };
-                let none = if field(&mut defaults).is_optional() {
-                    ", or \"none\""
-                } else {
-                    ""
+                let none = match field(&mut defaults).none() {
+                    Some(none) => format!(", or \"{none}\""),
+                    None => String::new(),
                 };
                 let (least, most) = (unit.show(*range.start()), unit.show(*range.end()));
                 format!("It takes {what} from {least} to {most}{example}{none}.")
@@ -195,10 +194,13 @@ impl Kind {
                 Some(address) => format!("\"{}\"", address.place),
                 None => "\"none\"".to_owned(),
             },
-            Self::Number { unit, field, .. } => match field(&mut defaults).get() {
-                Some(number) => unit.to_toml(number),
-                None => "\"none\"".to_owned(),
-            },
+            Self::Number { unit, field, .. } => {
+                let field = field(&mut defaults);
+                match field.get() {
+                    Some(number) => unit.to_toml(number),
+                    None => format!("\"{}\"", field.none().unwrap_or_default()),
+                }
+            }
             Self::Word(field) => format!("\"{}\"", field(&mut defaults).get()),
             Self::Switch(field) => field(&mut defaults).to_string(),
             Self::Text(field) => {

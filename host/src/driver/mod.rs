@@ -15,9 +15,10 @@ mod settle;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::mem;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use slotmap::SecondaryMap;
@@ -57,8 +58,10 @@ pub struct Driver<S> {
     unwritten: Vec<ConnectionId>,
     /// Connections of clients that belong to other shards.
     handovers: Vec<Handover<S>>,
-    /// The shards that there is something to say to.
-    routes: BTreeSet<u8>,
+    /// Those that have come from there, for clients that belong here.
+    arrivals: Vec<Handover<OwnedFd>>,
+    /// The shards that there is something to say to, a bit for each.
+    routes: u64,
     events: EventLog,
     batch_waits: bool,
     stopping: bool,
@@ -96,7 +99,8 @@ impl<S: Socket> Driver<S> {
             ready: VecDeque::new(),
             unwritten: Vec::new(),
             handovers: Vec::new(),
-            routes: BTreeSet::new(),
+            arrivals: Vec::new(),
+            routes: 0,
             events: EventLog::default(),
             batch_waits: false,
             stopping: false,
@@ -247,7 +251,11 @@ impl<S: Socket> Driver<S> {
                 Mail::Ready(id) => self.ready(id),
                 Mail::Decided(id, decision) => self.decided(id, decision),
                 Mail::Committed(number) => self.broker.batch_committed(number),
+                Mail::Moved(handover) => self.arrivals.push(*handover),
+                Mail::Peer(from, messages) => self.broker.peer_received(from, messages),
+                Mail::Wake => {}
                 Mail::StoreFails => self.broker.store_failing(),
+                Mail::StoreWorks => self.broker.store_recovered(),
                 Mail::Asked(question) => {
                     question.answer(|| Answer::of(&self.broker, self.stopping));
                 }

@@ -57,7 +57,7 @@ impl<S: Socket> Driver<S> {
             Action::Authenticate(id) => self.authenticate(id),
             Action::Move(id, shard) => self.give_away(id, shard),
             // It is taken at the end of the turn, with all that comes until then.
-            Action::Route(peer) => drop(self.routes.insert(peer)),
+            Action::Route(peer) => self.routes |= 1 << peer,
             // Nothing in this process opens a local client behind the driver's back.
             Action::Deliver(_) => {}
             Action::Store => self.batch_waits = true,

@@ -1,18 +1,14 @@
 //! The beginning: a store is opened and read, and shards get their parts.
 
-use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Instant;
 
 use tracing::info;
 use wherry_core::store::{Restore, Restored};
 
 use super::sqlite::Sqlite;
-use super::{Cause, Queue, Store, StoreError, Writer};
+use super::{Cause, Store, StoreError};
 use crate::config::{Backend, Persistence};
-use crate::http::Status;
-use crate::mailbox::{Mail, Mailbox};
 
 /// A store that was read.
 #[derive(Debug)]
@@ -21,21 +17,6 @@ pub struct Opened {
     pub store: Box<dyn Store>,
     /// What each shard begins with.
     pub parts: Vec<Restored>,
-}
-
-impl Opened {
-    /// Begins to write what the one shard hands over that there is, which reads `mailbox`. Returns
-    /// what it begins with.
-    pub(crate) fn start(
-        self,
-        mailbox: &Arc<Mailbox<Mail>>,
-        status: &Arc<Status>,
-    ) -> io::Result<(Restored, (Writer, Queue))> {
-        let Self { store, mut parts } = self;
-        let writer = Writer::start(store, Arc::clone(status))?;
-        let queue = writer.queue(Arc::clone(mailbox));
-        Ok((parts.pop().unwrap_or_default(), (writer, queue)))
-    }
 }
 
 /// Opens the store that is asked for, and reads it for so many shards; `owner` says which of them

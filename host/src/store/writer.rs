@@ -49,6 +49,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Inner {
     waiting: Vec<Waiting>,
+    /// Where all shards hear of failures: each is told, whether or not it waits for a batch.
+    mailboxes: Vec<Arc<Mailbox<Mail>>>,
     is_closing: bool,
 }
 
@@ -93,6 +95,7 @@ impl Writer {
 
     /// Where the shard that reads `mailbox` puts its batches.
     pub fn queue(&self, mailbox: Arc<Mailbox<Mail>>) -> Queue {
+        self.shared.lock().mailboxes.push(Arc::clone(&mailbox));
         Queue {
             shared: Arc::clone(&self.shared),
             mailbox,
@@ -196,7 +199,7 @@ impl Loop {
                     self.succeeded(&batches);
                     return true;
                 }
-                Err(error) => self.failed(&error, waiting),
+                Err(error) => self.failed(&error),
             }
             last_attempts -= u32::from(is_closing);
             if last_attempts == 0 {
@@ -225,15 +228,19 @@ impl Loop {
         if let Some(failing) = self.failing.take() {
             let seconds = failing.since.elapsed().as_secs();
             info!("the store is well again, after {seconds} s; what waited for it is written");
+            self.tell_all(|| Mail::StoreWorks);
         }
     }
 
-    fn failed(&mut self, error: &StoreError, waiting: &[Waiting]) {
-        self.status.store_fails(&error.to_string());
-        let behind = &self.shared.lock().waiting;
-        for Waiting { mailbox, .. } in waiting.iter().chain(behind) {
-            mailbox.push(Mail::StoreFails);
+    fn tell_all(&self, mail: fn() -> Mail) {
+        for mailbox in &self.shared.lock().mailboxes {
+            mailbox.push(mail());
         }
+    }
+
+    fn failed(&mut self, error: &StoreError) {
+        self.status.store_fails(&error.to_string());
+        self.tell_all(|| Mail::StoreFails);
         let now = Instant::now();
         let cause = error.cause();
         match &mut self.failing {

@@ -12,6 +12,7 @@ kill --broker PATH [--cycles N] [--seed N] [--power] [--sync-us N] ...
 --cycles N         how many times it is killed under load (20)
 --seconds N        begins no cycle after so long
 --seed N           chooses what happens (1); when it does, no seed can choose
+--shards N         how many shards the broker has, or any: another number at each start (any)
 --power            each kill takes what was not synced, as a loss of power would
 --sync-us N        how long a sync takes, in microseconds (5000)
 --write-us N       how long the first write of a batch takes (2000)
@@ -34,6 +35,8 @@ pub struct Options {
     pub time: Duration,
     /// Chooses what happens.
     pub seed: u64,
+    /// How many shards the broker has; without a number, another number at each start.
+    pub shards: Option<u8>,
     /// Whether a kill takes what was not synced.
     pub power: bool,
     /// How long a sync takes, in microseconds.
@@ -60,6 +63,7 @@ impl Options {
             cycles: 20,
             time: Duration::MAX,
             seed: 1,
+            shards: None,
             power: false,
             sync_us: 5000,
             write_us: 2000,
@@ -89,6 +93,12 @@ impl Options {
                 "--cycles" => options.cycles = number(&value()?)?,
                 "--seconds" => options.time = Duration::from_secs(number(&value()?)?),
                 "--seed" => options.seed = number(&value()?)?,
+                "--shards" => {
+                    options.shards = match &*value()? {
+                        "any" => None,
+                        text => Some(number(text)?),
+                    };
+                }
                 "--power" => options.power = true,
                 "--sync-us" => options.sync_us = number(&value()?)?,
                 "--write-us" => options.write_us = number(&value()?)?,

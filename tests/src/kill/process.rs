@@ -1,5 +1,6 @@
 //! The process that is killed, and its disk.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read};
 use std::net::SocketAddr;
@@ -18,11 +19,15 @@ use crate::random::Random;
 /// So many of its last lines are told if something is wrong.
 const LINES: usize = 40;
 
+/// How many shards a broker has whose number of them is another one at each start.
+const MOST_SHARDS: u8 = 4;
+
 /// Where a broker keeps its data, over all its lives.
 #[derive(Debug)]
 pub(super) struct Disk {
     directory: PathBuf,
     library: PathBuf,
+    starts: Cell<u8>,
 }
 
 /// What a kill fell into.
@@ -56,6 +61,7 @@ impl Disk {
         Self {
             directory,
             library: power::library(),
+            starts: Cell::new(0),
         }
     }
 
@@ -69,8 +75,11 @@ impl Disk {
 
     /// Starts the broker, which says later that it listens.
     pub(super) fn start(&self, options: &Options) -> Process {
+        self.starts.set((self.starts.get() + 1) % MOST_SHARDS);
+        let shards = options.shards.unwrap_or(self.starts.get() + 1);
         let mut command = Command::new(&options.broker);
         command
+            .env("WHERRY_SHARDS", shards.to_string())
             .args(["-l", "tcp://127.0.0.1:0"])
             .env("LD_PRELOAD", &self.library)
             .env("POWER_DIRECTORY", self.file("data"))

@@ -150,7 +150,7 @@ impl Process {
             let driver = &mut self.shards[from].driver;
             let from = from as u8;
             loop {
-                let routes = driver.routes();
+                let routes: Vec<u8> = driver.routes().collect();
                 for to in &routes {
                     let messages = driver.take_routed(*to);
                     if messages.is_empty() {
@@ -212,7 +212,7 @@ impl Process {
         let driver = &mut self.shards[usize::from(to)].driver;
         let id = driver.adopt(now, handover, |_, socket: SimSocket| {
             line = socket.conn;
-            socket
+            Ok(socket)
         });
         id.ok().map(|id| (line, id))
     }

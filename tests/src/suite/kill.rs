@@ -19,6 +19,14 @@ fn survives(options: &Options) {
     assert!(checked.iter().all(|count| *count > 0), "{figures}");
 }
 
+/// A broker of several shards has another number of them at each start.
+fn options(binary: &BinaryUnderTest) -> Options {
+    Options {
+        shards: Some(binary.shards).filter(|it| *it == 1),
+        ..Options::new(binary.path)
+    }
+}
+
 /// Killed again and again, also while it recovers, the broker loses nothing that it acknowledged,
 /// doubles nothing of QoS 2, keeps the order, and has sessions, subscriptions, retained messages
 /// and wills as it said [MQTT-4.3.2-2, MQTT-4.3.3-2, MQTT-4.4.0-1, MQTT-4.6.0-6].
@@ -26,7 +34,7 @@ pub fn kills_under_load_lose_and_double_nothing(binary: &BinaryUnderTest) {
     survives(&Options {
         cycles: 8,
         drain_every: 3,
-        ..Options::new(binary.path)
+        ..options(binary)
     });
 }
 
@@ -36,7 +44,7 @@ pub fn losses_of_power_under_load_lose_and_double_nothing(binary: &BinaryUnderTe
         cycles: 3,
         drain_every: 2,
         power: true,
-        ..Options::new(binary.path)
+        ..options(binary)
     });
 }
 
@@ -49,7 +57,7 @@ pub fn who_does_not_sync_fails_under_load(binary: &BinaryUnderTest) {
         power: true,
         durability: "process".into(),
         data: Some(directory.clone()),
-        ..Options::new(binary.path)
+        ..options(binary)
     };
     let account = run(&options, &mut |_| ()).expect_err("it lost nothing");
     let _ = fs::remove_dir_all(directory);

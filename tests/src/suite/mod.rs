@@ -45,13 +45,13 @@ pub fn versions() -> impl Iterator<Item = Version> {
         .inspect(|version| eprintln!("{version:?}"))
 }
 
-/// Makes a `#[test]` of every function of the suite, run against the program at a path:
-/// `wherry_tests::suite!(env!("CARGO_BIN_EXE_wherry"));`
+/// Makes a `#[test]` of every function of the suite, run against the program at a path, with so
+/// many shards: `wherry_tests::suite!(env!("CARGO_BIN_EXE_wherry"), 1);`
 #[macro_export]
 macro_rules! suite {
-    ($path:expr) => {
+    ($path:expr, $shards:expr) => {
         $crate::tests_of! {
-            $path;
+            $path, $shards;
             attacks:
                 a1_first_packet_is_not_connect
                 a2_huge_length_then_silence
@@ -297,13 +297,13 @@ macro_rules! suite {
 #[doc(hidden)]
 #[macro_export]
 macro_rules! tests_of {
-    ($path:expr; $($module:ident: $($name:ident)+;)+) => {
+    ($path:expr, $shards:expr; $($module:ident: $($name:ident)+;)+) => {
         $(
             mod $module {
                 $(
                     #[test]
                     fn $name() {
-                        let binary = $crate::broker::BinaryUnderTest { path: $path };
+                        let binary = $crate::broker::BinaryUnderTest { path: $path, shards: $shards };
                         $crate::suite::$module::$name(&binary);
                     }
                 )+

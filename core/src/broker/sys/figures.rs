@@ -4,7 +4,7 @@ use alloc::string::String;
 use core::fmt::Write as _;
 
 use super::super::{Broker, Counters};
-use super::loads::{LOADS, WINDOWS};
+use super::loads::{LOADS, Loads, WINDOWS};
 
 const VERSION: &str = concat!("wherry version ", env!("CARGO_PKG_VERSION"));
 
@@ -24,92 +24,122 @@ pub(super) enum Form {
 
 use Form::{Count, Seconds, Version};
 
-pub(super) type Value = fn(&Broker) -> u64;
+pub(super) type Value = fn(&Figures) -> u64;
+
+/// What there is to tell of one shard, or of several together.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    uptime: u64,
+    pub(super) counters: Counters,
+    absent_sessions: usize,
+    /// Retained messages and their bytes. Every shard has all of them.
+    retained: [usize; 2],
+    /// Messages that wait or are in flight, and their bytes.
+    queued: [usize; 2],
+    in_flight: usize,
+    /// Subscriptions, and those of them that are shared.
+    subscriptions: [usize; 2],
+}
+
+impl Figures {
+    /// Those of one shard.
+    pub(super) fn of(broker: &Broker) -> Self {
+        Self {
+            uptime: broker.now.since(broker.sys.started).as_secs(),
+            counters: broker.counters().clone(),
+            absent_sessions: broker.absent_sessions(),
+            retained: [broker.retained_messages(), broker.retained_bytes()],
+            queued: [broker.queued_messages(), broker.queued_bytes()],
+            in_flight: broker.out.in_flight,
+            subscriptions: [broker.subscriptions(), broker.shared_subscriptions()],
+        }
+    }
+
+    /// Adds those of another shard.
+    pub(super) fn add(&mut self, other: &Self) {
+        let add = |one: &mut [usize; 2], other: [usize; 2]| {
+            for (one, other) in one.iter_mut().zip(other) {
+                *one += other;
+            }
+        };
+        self.counters.add(&other.counters);
+        self.absent_sessions += other.absent_sessions;
+        add(&mut self.queued, other.queued);
+        self.in_flight += other.in_flight;
+        add(&mut self.subscriptions, other.subscriptions);
+    }
+}
 
 /// All but the averages. Some things have two names, a newer one and one that dashboards still ask
 /// for.
 const PLAIN: [(&str, Form, Value); 26] = [
     ("version", Version, |_| 0),
-    ("uptime", Seconds, |broker| {
-        broker.now.since(broker.sys.started).as_secs()
-    }),
+    ("uptime", Seconds, |all| all.uptime),
     ("clients/total", Count, clients),
     ("clients/connected", Count, connected),
     ("clients/active", Count, connected),
     ("clients/disconnected", Count, disconnected),
     ("clients/inactive", Count, disconnected),
-    ("clients/maximum", Count, |broker| {
-        counters(broker).clients_most
+    ("clients/maximum", Count, |all| all.counters.clients_most),
+    ("clients/expired", Count, |all| {
+        all.counters.sessions_expired
     }),
-    ("clients/expired", Count, |broker| {
-        counters(broker).sessions_expired
+    ("connections/socket/count", Count, |all| {
+        all.counters.connections_opened
     }),
-    ("connections/socket/count", Count, |broker| {
-        counters(broker).connections_opened
+    ("messages/received", Count, |all| {
+        all.counters.packets_received
     }),
-    ("messages/received", Count, |broker| {
-        counters(broker).packets_received
-    }),
-    ("messages/sent", Count, |broker| {
-        counters(broker).packets_sent
-    }),
+    ("messages/sent", Count, |all| all.counters.packets_sent),
     ("messages/stored", Count, stored),
     ("store/messages/count", Count, stored),
-    ("store/messages/bytes", Count, |broker| {
-        (broker.retained_bytes() + broker.queued_bytes()) as u64
+    ("store/messages/bytes", Count, |all| {
+        (all.retained[1] + all.queued[1]) as u64
     }),
-    ("messages/inflight", Count, |broker| {
-        broker.out.in_flight as u64
+    ("messages/inflight", Count, |all| all.in_flight as u64),
+    ("bytes/received", Count, |all| all.counters.bytes_received),
+    ("bytes/sent", Count, |all| all.counters.bytes_sent),
+    ("publish/messages/received", Count, |all| {
+        all.counters.publish_received
     }),
-    ("bytes/received", Count, |broker| {
-        counters(broker).bytes_received
+    ("publish/messages/sent", Count, |all| {
+        all.counters.publish_sent
     }),
-    ("bytes/sent", Count, |broker| counters(broker).bytes_sent),
-    ("publish/messages/received", Count, |broker| {
-        counters(broker).publish_received
+    ("publish/messages/dropped", Count, |all| {
+        all.counters.dropped_for_want_of_room()
     }),
-    ("publish/messages/sent", Count, |broker| {
-        counters(broker).publish_sent
+    ("publish/bytes/received", Count, |all| {
+        all.counters.publish_bytes_received
     }),
-    ("publish/messages/dropped", Count, |broker| {
-        counters(broker).dropped_for_want_of_room()
+    ("publish/bytes/sent", Count, |all| {
+        all.counters.publish_bytes_sent
     }),
-    ("publish/bytes/received", Count, |broker| {
-        counters(broker).publish_bytes_received
+    ("retained messages/count", Count, |all| {
+        all.retained[0] as u64
     }),
-    ("publish/bytes/sent", Count, |broker| {
-        counters(broker).publish_bytes_sent
+    ("subscriptions/count", Count, |all| {
+        all.subscriptions[0] as u64
     }),
-    ("retained messages/count", Count, |broker| {
-        broker.retained_messages() as u64
-    }),
-    ("subscriptions/count", Count, |broker| {
-        broker.subscriptions() as u64
-    }),
-    ("shared_subscriptions/count", Count, |broker| {
-        broker.shared_subscriptions() as u64
+    ("shared_subscriptions/count", Count, |all| {
+        all.subscriptions[1] as u64
     }),
 ];
 
-fn counters(broker: &Broker) -> &Counters {
-    broker.counters()
-}
-
 /// Those that connect: a local client is part of the broker's program.
-fn clients(broker: &Broker) -> u64 {
-    connected(broker) + disconnected(broker)
+fn clients(all: &Figures) -> u64 {
+    connected(all) + disconnected(all)
 }
 
-fn connected(broker: &Broker) -> u64 {
-    counters(broker).clients_connected()
+fn connected(all: &Figures) -> u64 {
+    all.counters.clients_connected()
 }
 
-fn disconnected(broker: &Broker) -> u64 {
-    broker.absent_sessions() as u64
+fn disconnected(all: &Figures) -> u64 {
+    all.absent_sessions as u64
 }
 
-fn stored(broker: &Broker) -> u64 {
-    (broker.retained_messages() + broker.queued_messages()) as u64
+fn stored(all: &Figures) -> u64 {
+    (all.retained[0] + all.queued[0]) as u64
 }
 
 /// One of the topics.
@@ -133,10 +163,10 @@ impl Topic {
     }
 
     /// What the topic is to say now. Averages have their hundredths.
-    pub(super) fn value(self, broker: &Broker) -> u64 {
+    pub(super) fn value(self, all: &Figures, loads: &Loads) -> u64 {
         match self {
-            Self::Plain((_, _, value)) => value(broker),
-            Self::Average(load, window) => broker.sys.loads.hundredths(load, window),
+            Self::Plain((_, _, value)) => value(all),
+            Self::Average(load, window) => loads.hundredths(load, window),
         }
     }
 

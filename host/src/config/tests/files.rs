@@ -56,7 +56,7 @@ fn an_unknown_key_is_told_with_what_was_probably_meant() {
         ),
         (
             "colour = 1",
-            "a.toml:1: colour: unknown key. There are: listen, limits, mqtt, persistence, sys, http, log.",
+            "a.toml:1: colour: unknown key. There are: listen, shards, limits, mqtt, persistence, sys, http, log.",
         ),
         (
             "[log]\ncolour = 1",

@@ -95,6 +95,12 @@ const NO_TIMES: &[&str] = &[
 
 const ROWS: &[Row<'static>] = &[
     (
+        "shards",
+        |settings| settings.shards.map_or(NONE, |shards| shards.get().into()),
+        &[("1", 1), ("64", 64), ("\"auto\"", NONE)],
+        &["0", "65", "\"none\"", "\"4\"", "true"],
+    ),
+    (
         "limits.max_connections",
         |settings| settings.broker.max_connections as u128,
         &[("1", 1), ("100_000_000", 100_000_000), ("0x10", 16)],
