@@ -298,7 +298,9 @@ fn functions(text: &str) -> Vec<(&str, Option<&'static str>)> {
 /// The names in the list of the suite, as `module::name`.
 fn listed_in_suite() -> BTreeSet<String> {
     let text = fs::read_to_string(root().join("tests/src/suite/mod.rs")).unwrap();
-    let (_, list) = text.split_once("$path, $shards;").expect("the list of the suite");
+    let (_, list) = text
+        .split_once("$path, $shards;")
+        .expect("the list of the suite");
     let (list, _) = list.split_once('}').expect("its end");
     let mut module = "";
     let mut names = BTreeSet::new();

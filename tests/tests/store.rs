@@ -515,7 +515,10 @@ fn a_batch_that_fails_is_tried_again_before_any_later_one() {
     let queue = writer.queue(Arc::clone(&shard.mailbox));
     queue.put(numbered(1));
     let mail = shard.until_committed();
-    assert_eq!(mail, ["StoreFails", "StoreFails", "StoreWorks", "Committed(1)"]);
+    assert_eq!(
+        mail,
+        ["StoreFails", "StoreFails", "StoreWorks", "Committed(1)"]
+    );
     queue.put(numbered(2));
     assert_eq!(shard.until_committed(), ["Committed(2)"]);
     drop(writer);

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 use super::{Action, Broker, Cause, Event, EventKind};
-use crate::connection::{Closed, Connection, ConnectionId, Input, Stage};
+use crate::connection::{Closed, Connection, ConnectionId, Input, Paused, Stage};
 use crate::packet::{Disconnect, Packet, Properties, Property, ProtocolVersion, ReasonCode};
 use crate::peer::PeerMessage;
 use crate::session::SessionId;
@@ -39,7 +39,15 @@ impl Broker {
             self.peers.push_to_all(|| PeerMessage::Farewell);
         }
         self.has_parted = true;
-        self.end_all(|connection| !connection.is_open());
+        self.end_all(|connection| !connection.is_open() || connection.corked > 0);
+        // Wills still come to those who are in. They are not heard any more, nor answered.
+        let ids: Vec<ConnectionId> = self.connections.keys().collect();
+        for id in ids {
+            self.pause(id, Paused::STOP);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.replies = None;
+            }
+        }
         self.part();
     }
 
@@ -156,7 +164,7 @@ impl Broker {
         connection.input = Input::new();
         connection.authentication = None;
         connection.replies = None;
-        connection.paused = crate::connection::Paused::default();
+        connection.paused = Paused::default();
         let (client_id, session) = match stage {
             Stage::Closing => return None,
             Stage::AwaitingConnect | Stage::Moving(_) => (None, None),

@@ -87,7 +87,6 @@ impl Broker {
         for id in to_serve.collect::<Vec<_>>() {
             self.serve(id);
         }
-        self.speed_up_for_store();
         if self.peers.are_there() {
             self.peers.raise_all(); // They may hear of a clock that was unsure.
         }
@@ -102,6 +101,10 @@ impl Broker {
         let journal = &mut self.out.journal;
         if let Some(number) = journal.commit_empty().or_else(|| journal.commit_lingered()) {
             self.go_on_from(number);
+        }
+        // What they wait for may have become safe at peers, too.
+        if !self.out.journal.slowed.is_empty() {
+            self.speed_up_for_store();
         }
         let linger = self.config.commit_linger;
         if !self.store_raised && self.out.journal.wants_to_be_taken(linger, self.now) {

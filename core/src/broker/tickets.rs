@@ -168,7 +168,6 @@ impl Broker {
         }
         if self.tickets.settled > before {
             self.progress_to_ticket(self.tickets.settled);
-            self.speed_up_for_store();
         }
     }
 

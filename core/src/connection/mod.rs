@@ -139,6 +139,8 @@ impl Paused {
     pub(crate) const BARRIER: Self = Self(32);
     /// It has published to a shard that has much to process already.
     pub(crate) const LINK: Self = Self(64);
+    /// The broker stops.
+    pub(crate) const STOP: Self = Self(128);
 
     pub(crate) fn any(self) -> bool {
         self.0 != 0

@@ -72,11 +72,15 @@ impl World {
         self.is_stopping = true;
         self.turn();
         // Clients go on meanwhile; nobody comes in.
-        let end = self.now + GOODBYE;
+        let begin = self.now;
+        let end = begin + GOODBYE;
         let is_over = |by: &Self| by.process.shards.iter().all(|it| it.driver.is_empty());
         while !is_over(self) && self.failure().is_none() && self.go_on(end) {}
         for shard in &mut self.process.shards {
             shard.driver.abort_all();
+        }
+        if self.process.shards.len() > 1 {
+            self.oracle.stopped(self.now - begin);
         }
         self.observe();
         if self.stored.is_some() && self.random.below(4) > 0 {

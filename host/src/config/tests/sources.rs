@@ -199,7 +199,7 @@ fn what_is_wrong_with_a_variable_is_told() {
     }
     let errors = environment(&[("WHERRY_X", "1")]).unwrap_err();
     assert!(
-        errors[0].contains("it knows: WHERRY_LISTEN, WHERRY_LIMITS_…, "),
+        errors[0].contains("it knows: WHERRY_LISTEN, WHERRY_SHARDS, WHERRY_LIMITS_…, "),
         "{errors:?}"
     );
     assert!(errors[0].len() < 500, "{errors:?}");

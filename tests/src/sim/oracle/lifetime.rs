@@ -518,12 +518,27 @@ impl Oracle {
                 self.will_may_come(session, number);
             }
         }
+        self.stopping_at = self.turn;
         for conn in self.inside.clone() {
             self.conns[conn].reasons.push(0x8b);
             self.ended(conn, None);
         }
         for conn in &mut self.conns {
             conn.stage = Stage::Over;
+        }
+    }
+
+    /// It is over, so long after it began: meanwhile shards have waited for each other, and each
+    /// session has ended its connection at some moment.
+    pub(crate) fn stopped(&mut self, took: Millis) {
+        for session in self.current.values() {
+            let it = &mut self.sessions[*session];
+            if it.left == Some(self.stopping_at)
+                && let Some(ends_at) = it.ends_at
+                && took > 0
+            {
+                it.ends_latest = it.ends_latest.max(Some(ends_at + took));
+            }
         }
     }
 

@@ -47,6 +47,9 @@ use session::{Conn, Session, Stage, Unfinished};
 /// With more clients than this a few packets can be work enough for a turn.
 const MANY: usize = 50;
 
+/// Longer than it takes a client to come in, as a rule.
+const HANDSHAKE: Millis = 10_000;
+
 /// The promise that was broken, and how.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {
@@ -189,6 +192,8 @@ pub(crate) struct Oracle {
     must_be_out: Vec<usize>,
     retained: BTreeMap<&'static str, Vec<Change>>,
     turn: Turn,
+    /// When the broker was told to stop, the last time.
+    stopping_at: Turn,
     now: Millis,
     /// Counts operations and instances.
     count: u64,
@@ -223,6 +228,7 @@ impl Oracle {
             must_be_out: Vec::new(),
             retained: BTreeMap::new(),
             turn: 0,
+            stopping_at: 0,
             now: 0,
             count: 0,
             unsettled: VecDeque::new(),
@@ -314,7 +320,10 @@ impl Oracle {
     /// Whether nobody knows what is left of a client's session, so that it had better begin anew.
     pub(crate) fn is_unsure(&self, client: usize) -> bool {
         let session = self.current.get(&client).map(|it| &self.sessions[*it]);
-        self.unsure.contains(&client) || session.is_some_and(|it| it.ends_latest.is_some())
+        let soon = self.now + HANDSHAKE;
+        let may_end =
+            |it: &Session| it.ends_latest.is_some() && it.ends_at.is_none_or(|at| at < soon);
+        self.unsure.contains(&client) || session.is_some_and(may_end)
     }
 
     /// The broker was configured anew.
