@@ -31,7 +31,7 @@ impl Broker {
                 link.arrived(cost);
             }
         }
-        if self.peers.link(from).is_some_and(|link| link.has_news()) {
+        if self.peers.have_news_for(from) {
             self.peers.raise(from);
         }
     }

@@ -140,9 +140,10 @@ impl Link {
         self.arrived += cost;
     }
 
-    /// Whether there is something to be told of what came.
-    pub(crate) fn has_news(&self) -> bool {
-        self.arrived > self.told || self.stored.is_some()
+    /// Whether there is something to be told of what came. What was processed is not worth a word
+    /// until it is a good part of what may be on its way: `limit`.
+    pub(crate) fn has_news(&self, limit: u64) -> bool {
+        self.arrived - self.told > limit / 8 || self.stored.is_some()
     }
 
     /// Appends what is to be told of what came.

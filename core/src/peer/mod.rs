@@ -218,6 +218,11 @@ impl Peers {
         }
     }
 
+    /// Whether there is something to be told of what came from a peer.
+    pub(crate) fn have_news_for(&self, peer: u8) -> bool {
+        self.link(peer).is_some_and(|it| it.has_news(self.limit))
+    }
+
     /// The links that are above their limit.
     pub(crate) fn full(&self) -> Shards {
         self.full

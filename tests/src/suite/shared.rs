@@ -141,13 +141,19 @@ pub fn members_that_leave_hand_on(binary: &BinaryUnderTest) {
             // Its end is seen by what comes after: its socket may be closed later.
             let [leaving, mut staying] = members;
             leaving.disconnect();
-            let got = drain(&mut staying);
+            let left = if qos == 1 { seen.len() } else { 0 };
+            // It may come from another shard.
+            let got: Vec<Publish> = (0..left)
+                .map(|_| staying.expect_any().publish(version))
+                .collect();
+            for message in &got {
+                staying.acknowledge(message);
+            }
             if qos == 1 {
                 assert_eq!(sorted(&got), sorted(&seen));
                 assert!(got.iter().all(|message| !message.dup));
-            } else {
-                assert_eq!(got, []);
             }
+            assert_eq!(drain(&mut staying), []);
             staying.disconnect();
         }
     }
