@@ -9,6 +9,7 @@
 
 pub mod accept;
 pub mod address;
+pub mod allocator;
 pub mod auth;
 pub mod clock;
 pub mod config;

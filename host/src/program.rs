@@ -12,7 +12,7 @@ use crate::options::{Command, Flags, Health, Options, StoreCommand};
 use crate::shown::ShownWhole;
 use crate::store::StoreError;
 use crate::store::sqlite::tools::{self, Repaired};
-use crate::{health, limits, logging};
+use crate::{allocator, health, limits, logging};
 
 /// How many mistakes are told at once. A file that is not a configuration at all has thousands.
 const SHOWN_ERRORS: usize = 20;
@@ -26,6 +26,7 @@ pub fn main<E: Display>(
     name: &'static str,
     serve: impl FnOnce(&Settings) -> Result<(), E>,
 ) -> ExitCode {
+    allocator::tune();
     let Options { flags, command } = Options::from_command_line(name);
     match command {
         None => run(&flags, serve),

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-use wherry_smol::host::{program, supervisor};
+use wherry_smol::host::{allocator::Allocator, program, supervisor};
 use wherry_smol::{Server, signal};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     program::main("wherry-smol", |settings| {

@@ -2,8 +2,11 @@
 
 use std::process::ExitCode;
 
-use wherry::host::{program, supervisor};
+use wherry::host::{allocator::Allocator, program, supervisor};
 use wherry::{Server, signal};
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
 
 fn main() -> ExitCode {
     program::main("wherry", |settings| {

@@ -7,7 +7,7 @@ use super::deliver::Post;
 use super::reply::Asker;
 use super::route::Routing;
 use super::routed::Routed;
-use crate::peer::{Forwarded, Found, PeerMessage, Returned, Stored};
+use crate::peer::{Forwarded, Found, PackedMessage, PeerMessage, Returned, Stored};
 use crate::session::SessionId;
 use crate::share::Standing;
 
@@ -40,6 +40,11 @@ impl Broker {
         match message {
             PeerMessage::Interest(interest) => self.peer_wants(from, interest.wanted),
             PeerMessage::Publish(forwarded) => self.arrived(from, forwarded),
+            PeerMessage::Packed(packed) => {
+                for message in packed.iter() {
+                    self.packed_arrived(from, &message);
+                }
+            }
             PeerMessage::Returned(returned) => self.returned(from, returned),
             PeerMessage::Stored(Stored { upto, exceptions }) => {
                 self.peer_stored(from, upto, &exceptions);
@@ -63,6 +68,46 @@ impl Broker {
         }
     }
 
+    /// A small message that was published at a peer.
+    fn packed_arrived(&mut self, from: u8, PackedMessage { number, message }: &PackedMessage<'_>) {
+        self.out.retained_change = 0;
+        self.begin_answer(from, *number);
+        let Self {
+            filters,
+            sessions,
+            connections,
+            out,
+            config,
+            scratch,
+            work,
+            ..
+        } = self;
+        let post = Post {
+            connections,
+            out,
+            config,
+        };
+        let mut routing = Routing::new(message, &mut scratch.encoded, sessions, post);
+        // Its publisher is not here, so that No Local concerns nobody.
+        let nobody = SessionId::default();
+        *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
+        let outcome = routing.finish();
+        self.work += outcome.matched;
+        if *number > 0 {
+            self.reply_to_peer(from, *number, outcome);
+        }
+    }
+
+    /// The answer to a peer's message relies on what is noted from now on, if there is to be one.
+    fn begin_answer(&mut self, from: u8, number: u64) {
+        if number > 0 && self.out.journal.is_on() {
+            let link = self.peers.link(from);
+            let next = link.map_or(0, |link| link.next_reply());
+            let waiter = Some((Asker::Peer(from), next));
+            self.out.journal.begin(waiter);
+        }
+    }
+
     /// A message that was published at a peer.
     fn arrived(&mut self, from: u8, forwarded: Forwarded) {
         let (number, owed, plain) = (forwarded.number, forwarded.owed, forwarded.plain);
@@ -70,12 +115,7 @@ impl Broker {
             return self.reply_to_peer(from, number, Routed::taken());
         }
         self.out.retained_change = 0;
-        if number > 0 && self.out.journal.is_on() {
-            let link = self.peers.link(from);
-            let next = link.map_or(0, |link| link.next_reply());
-            let waiter = Some((Asker::Peer(from), next));
-            self.out.journal.begin(waiter);
-        }
+        self.begin_answer(from, number);
         if let Some(change) = forwarded.change {
             self.apply_change(&forwarded.message, change, plain);
         }

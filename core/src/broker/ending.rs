@@ -41,8 +41,8 @@ impl Broker {
         self.has_parted = true;
         self.end_all(|connection| !connection.is_open() || connection.corked > 0);
         // Wills still come to those who are in. They are not heard any more, nor answered.
-        let ids: Vec<ConnectionId> = self.connections.keys().collect();
-        for id in ids {
+        let open = self.connections.iter().filter(|(_, it)| it.is_open());
+        for id in open.map(|(id, _)| id).collect::<Vec<_>>() {
             self.pause(id, Paused::STOP);
             if let Some(connection) = self.connections.get_mut(id) {
                 connection.replies = None;

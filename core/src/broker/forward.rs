@@ -11,7 +11,7 @@ use super::tickets::{Publisher, Tickets};
 use crate::connection::{ConnectionId, Paused};
 use crate::message::Kept;
 use crate::packet::{PacketId, ProtocolVersion, QoS};
-use crate::peer::{Change, Forwarded, PeerMessage, Peers, Shards};
+use crate::peer::{Change, Forwarded, Packable, PeerMessage, Peers, Shards};
 
 impl Routing<'_, '_> {
     /// Puts the message into the links with the peers that have subscribers for it, or have been
@@ -78,6 +78,14 @@ impl Routing<'_, '_> {
     }
 
     fn send(&mut self, peers: &mut Peers, to: Shards, load: &Load) {
+        let is_later = load.promise.is_owed || load.promise.is_late;
+        if !is_later
+            && load.change.is_none()
+            && peers.calls.is_empty()
+            && let Some(packable) = Packable::new(self.message)
+        {
+            return self.pack(peers, to, load, &packable);
+        }
         let out = &self.post.out;
         let kept = match &self.kept {
             Some(kept) => Kept::clone(kept),
@@ -85,7 +93,6 @@ impl Routing<'_, '_> {
             None => Kept::of(self.message, out.retained_change, out.now),
         };
         let calls = core::mem::take(&mut peers.calls);
-        let is_later = load.promise.is_owed || load.promise.is_late;
         let mut later = Vec::new();
         for peer in to.iter() {
             let mine = calls.iter().filter(|(of, _)| *of == peer);
@@ -121,6 +128,27 @@ impl Routing<'_, '_> {
         peers.calls = calls;
         peers.calls.clear();
         if self.message.qos > QoS::AtMostOnce || load.change.is_some() {
+            peers.overfull = to.and(peers.full());
+        }
+    }
+}
+
+impl Routing<'_, '_> {
+    /// Sends a message that is small and needs nothing but to be handed out.
+    fn pack(&mut self, peers: &mut Peers, to: Shards, load: &Load, message: &Packable<'_>) {
+        for peer in to.iter() {
+            let number = match load.ticket {
+                0 => 0,
+                ticket => {
+                    let link = peers.link_mut(peer);
+                    link.map_or(0, |link| link.number(ticket, 0, true))
+                }
+            };
+            // Whom nobody waits for is taken to have it.
+            self.routed.matched += usize::from(load.ticket == 0);
+            peers.pack(peer, message, number);
+        }
+        if self.message.qos > QoS::AtMostOnce {
             peers.overfull = to.and(peers.full());
         }
     }

@@ -4,7 +4,8 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use super::message::{Exception, PeerMessage, Stored};
+use super::message::{Exception, PeerMessage, Stored, packed_cost};
+use super::{Packable, Packed};
 use crate::broker::{Reliance, Replies};
 use crate::connection::ConnectionId;
 use crate::topic::Cursor;
@@ -90,6 +91,19 @@ impl Link {
     pub(crate) fn push(&mut self, message: PeerMessage) {
         self.sent += message.cost();
         self.outgoing.push(message);
+    }
+
+    /// Appends a small message.
+    pub(crate) fn pack(&mut self, message: &Packable<'_>, number: u64) {
+        self.sent += packed_cost(message);
+        if let Some(PeerMessage::Packed(packed)) = self.outgoing.last_mut()
+            && !packed.is_full()
+        {
+            return packed.push(message, number);
+        }
+        let mut packed = Packed::new();
+        packed.push(message, number);
+        self.outgoing.push(PeerMessage::Packed(packed));
     }
 
     /// The number of a message whose fate a ticket waits for.

@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-use super::Shards;
+use super::{Packable, Packed, Shards};
 use crate::broker::Figures;
 use crate::message::Kept;
 
@@ -24,6 +24,8 @@ pub enum PeerMessage {
     Interest(Interest),
     /// A message that the receiver has subscribers for, or that is retained, or both.
     Publish(Forwarded),
+    /// Small messages that the receiver has subscribers for.
+    Packed(Packed),
     /// A message for a shared subscription of which the sender has no member any more that could
     /// have it.
     Returned(Returned),
@@ -56,6 +58,7 @@ impl PeerMessage {
                 Wanted::Group { name, .. } => OVERHEAD + name.len(),
             },
             Self::Publish(forwarded) => OVERHEAD + forwarded.message.len(),
+            Self::Packed(packed) => packed.count() * OVERHEAD + packed.len(),
             Self::Cleared(cleared) => OVERHEAD + cleared.topic.len(),
             Self::Barrier(_) => OVERHEAD,
             Self::Hello(_)
@@ -69,6 +72,11 @@ impl PeerMessage {
         };
         len as u64
     }
+}
+
+/// How many bytes a message counts for that is packed.
+pub(crate) fn packed_cost(message: &Packable<'_>) -> u64 {
+    (OVERHEAD + Packed::len_of(message)) as u64
 }
 
 /// The beginning of a link.

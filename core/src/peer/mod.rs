@@ -7,6 +7,7 @@
 //! | --- | --- | --- |
 //! | `Interest` | I have subscribers for this filter, or none any more | – |
 //! | `Publish` | a message that concerns you | `Stored`, if it has a number |
+//! | `Packed` | small messages of that kind | as above |
 //! | `Returned` | no member here could have it: choose another shard | – |
 //! | `Cleared` | nothing is retained of this topic any more | – |
 //! | `Stored` | what became of all messages up to this number | – |
@@ -76,6 +77,7 @@
 mod interests;
 mod link;
 mod message;
+mod packed;
 mod place;
 mod set;
 
@@ -88,6 +90,8 @@ pub(crate) use interests::Interests;
 pub(crate) use link::Link;
 pub(crate) use message::{Call, Change, Exception, Found, Wanted};
 pub use message::{Cleared, Forwarded, Hello, Interest, PeerMessage, Returned, Stored};
+pub use packed::Packed;
+pub(crate) use packed::{Packable, PackedMessage};
 pub use place::Place;
 pub(crate) use set::Shards;
 
@@ -204,6 +208,17 @@ impl Peers {
     pub(crate) fn push(&mut self, peer: u8, message: PeerMessage) {
         if let Some(link) = self.links.get_mut(usize::from(peer)) {
             link.push(message);
+            self.ready.insert(peer);
+            if link.load() > self.limit {
+                self.full.insert(peer);
+            }
+        }
+    }
+
+    /// Puts a small message into a link, behind others of its kind if these are the last there.
+    pub(crate) fn pack(&mut self, peer: u8, message: &Packable<'_>, number: u64) {
+        if let Some(link) = self.links.get_mut(usize::from(peer)) {
+            link.pack(message, number);
             self.ready.insert(peer);
             if link.load() > self.limit {
                 self.full.insert(peer);
