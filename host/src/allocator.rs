@@ -13,7 +13,8 @@ pub use mimalloc::MiMalloc as Allocator;
 /// allocator's default, half as much again is held after many clients have come.
 const PURGE_DELAY: c_long = 10;
 
-/// The option's number in `mi_option_e` of mimalloc.h, versions 2 and 3; the crate does not name it.
+/// The option's number in `mi_option_e` of mimalloc.h, versions 2 and 3: the crate does not name
+/// it.
 const PURGE_DELAY_OPTION: libmimalloc_sys::mi_option_t = 15;
 
 /// To be called when the program begins. Without effect if its allocator is another one.

@@ -204,8 +204,8 @@ impl<L: Listener> Shard<L> {
         more
     }
 
-    /// Takes in what came from other shards, and gives them what is theirs. Returns whether there is
-    /// more to do.
+    /// Takes in what came from other shards, and gives them what is theirs. Returns whether there
+    /// is more to do.
     fn serve_neighbours(&mut self, now: Instant) -> bool {
         let mut more = false;
         for handover in self.driver.take_arrivals() {

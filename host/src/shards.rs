@@ -51,7 +51,7 @@ pub struct Berth {
 pub struct Launch {
     /// The shard that runs on the thread which waits for the end.
     pub first: Berth,
-    /// The other ones, for a [`Crew`].
+    /// The other ones, for a [`Crew`](crate::crew::Crew).
     pub others: Vec<Berth>,
     /// What writes the batches of all, if anything is stored. When it is dropped, after all of them
     /// have ended, it writes what still waits.

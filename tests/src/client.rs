@@ -331,6 +331,18 @@ impl Client {
         );
     }
 
+    /// Waits until all that it has published so far has come to every shard of the broker.
+    pub fn fence(&mut self) {
+        // All shards have what is retained before it is acknowledged. Wildcards do not reach it.
+        let topic = format!("$fence/{}", self.address().port());
+        for payload in ["x", ""] {
+            let id = self.packet_id();
+            let publish = wire::publish(self.version, &topic, payload);
+            self.send(publish.retain().qos(1, id).bytes());
+            self.expect_ack(kind::PUBACK, id);
+        }
+    }
+
     /// Asserts that nothing `publisher` has sent so far came, and nothing else: a message of the
     /// test's own, sent after it, is the next packet.
     pub fn expect_nothing_from(&mut self, publisher: &mut Self) {

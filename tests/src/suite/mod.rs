@@ -303,7 +303,8 @@ macro_rules! tests_of {
                 $(
                     #[test]
                     fn $name() {
-                        let binary = $crate::broker::BinaryUnderTest { path: $path, shards: $shards };
+                        let (path, shards) = ($path, $shards);
+                        let binary = $crate::broker::BinaryUnderTest { path, shards };
                         $crate::suite::$module::$name(&binary);
                     }
                 )+

@@ -18,7 +18,7 @@ pub fn retained_messages_are_set_replaced_and_cleared(binary: &BinaryUnderTest) 
             let mut publisher = Client::connect(&broker, version, "publisher");
             let late = || Client::connect(&broker, reader, "late");
             publisher.publish_retained("kept/a", "one");
-            publisher.ping();
+            publisher.fence();
             let mut client = late();
             client.subscribe("kept/a");
             client.expect_publish("kept/a", "one", true);
@@ -29,7 +29,7 @@ pub fn retained_messages_are_set_replaced_and_cleared(binary: &BinaryUnderTest) 
             // One that is not retained leaves the kept one alone [MQTT-3.3.1-8].
             publisher.publish("kept/a", "passing");
             publisher.publish("kept/a", "");
-            publisher.ping();
+            publisher.fence();
             let mut client = late();
             client.subscribe("kept/+");
             client.expect_publish("kept/a", "two", true);
@@ -37,7 +37,7 @@ pub fn retained_messages_are_set_replaced_and_cleared(binary: &BinaryUnderTest) 
             client.disconnect();
 
             publisher.publish_retained("kept/a", "");
-            publisher.ping();
+            publisher.fence();
             let mut client = late();
             client.subscribe("#");
             client.ping();
@@ -145,7 +145,7 @@ pub fn retained_messages_match_like_live_ones(binary: &BinaryUnderTest) {
     for topic in topics {
         publisher.publish_retained(topic, topic);
     }
-    publisher.ping();
+    publisher.fence();
     for version in versions() {
         for (filter, matching) in [
             ("r", &["r"][..]),
@@ -194,7 +194,7 @@ pub fn many_retained_messages_all_arrive(binary: &BinaryUnderTest) {
         })
         .collect();
     publisher.send(packets);
-    publisher.ping();
+    publisher.fence();
     for version in versions() {
         let mut client = Client::connect(&broker, version, "reader");
         client.subscribe("many/#");

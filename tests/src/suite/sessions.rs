@@ -30,11 +30,11 @@ pub fn sessions_are_resumed(binary: &BinaryUnderTest) {
             let (mut client, _) = Client::connect_with(&broker, &wire::lasting(before, "lasting"));
             client.subscribe_at("lasting/+", 2);
             client.disconnect();
+            publisher.publish("lasting/0", "nobody is there");
             for n in 0..10 {
                 let topic = format!("lasting/{}", n % 3);
                 assert_eq!(publisher.publish_at(1 + n % 2, &topic, n.to_string()), 0);
             }
-            publisher.publish("lasting/0", "nobody is there");
             let mut client = Client::resume(&broker, &wire::lasting(after, "lasting"));
             let mut got = Vec::new();
             for n in 0..10 {

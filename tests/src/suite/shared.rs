@@ -56,7 +56,7 @@ pub fn one_member_gets_each_message(binary: &BinaryUnderTest) {
             for n in 0..30 {
                 publisher.publish_at(qos, &format!("s/{}", n % 4), n.to_string());
             }
-            publisher.ping();
+            publisher.fence();
             let all: Vec<u32> = (0..30).collect();
             for group in &mut groups {
                 let got: Vec<_> = group.iter_mut().map(drain).collect();

@@ -77,7 +77,7 @@ pub fn wildcards_do_not_reach_dollar_topics(binary: &BinaryUnderTest) {
             publisher.publish(topic, "hidden");
             publisher.publish_retained(topic, "hidden");
         }
-        publisher.ping();
+        publisher.fence();
         publisher.publish("x", "seen");
         subscriber.expect_publish("x", "seen", false);
         for filter in ["#", "+", "+/#"] {

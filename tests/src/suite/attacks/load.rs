@@ -128,7 +128,7 @@ pub fn a27_many_retained_topics(binary: &BinaryUnderTest) {
         });
         publisher.send(packets.collect::<Vec<u8>>());
     }
-    publisher.ping();
+    publisher.fence();
     arena.assert_well();
     let connect = |arena: &Arena, n: usize, name: &str| {
         Client::connect(arena.broker(), Version::ALL[n % 3], &format!("{name}{n}"))

@@ -87,7 +87,7 @@ pub fn a19_takeover_storm(binary: &BinaryUnderTest) {
     survivor.ping();
     survivor.disconnect();
     publisher.publish("storm", "for nobody");
-    publisher.ping();
+    publisher.fence();
     arena.expect_count("publish_without_subscriber", unheard + 1);
     drop((heirs, publisher));
     arena.finish();
