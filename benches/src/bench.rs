@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use wherry_core::connection::{ConnectionId, Origin, Transport};
+use wherry_core::connection::{Closed, ConnectionId, Origin, Transport};
 use wherry_core::packet::{
     Connect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, Subscribe,
     SubscriptionOptions, SubscriptionRequest,
@@ -40,6 +40,24 @@ impl Bench {
     ///
     /// If the broker does not take it in.
     pub fn connect(&mut self, version: ProtocolVersion, client_id: &str) -> ConnectionId {
+        self.connect_as(version, client_id, true)
+    }
+
+    /// Connects a client of MQTT 3.1.1 whose session lasts.
+    ///
+    /// # Panics
+    ///
+    /// If the broker does not take it in.
+    pub fn connect_lasting(&mut self, client_id: &str) -> ConnectionId {
+        self.connect_as(ProtocolVersion::V3_1_1, client_id, false)
+    }
+
+    fn connect_as(
+        &mut self,
+        version: ProtocolVersion,
+        client_id: &str,
+        clean_start: bool,
+    ) -> ConnectionId {
         let remote = SocketAddr::from(([127, 0, 0, 1], 1));
         let origin = Origin {
             listener: 0,
@@ -51,7 +69,7 @@ impl Bench {
         let connect = Connect {
             version,
             bridge: false,
-            clean_start: true,
+            clean_start,
             keep_alive: 60,
             client_id,
             username: None,
@@ -69,12 +87,28 @@ impl Bench {
     ///
     /// Never: there is a packet identifier 1.
     pub fn subscribe(&mut self, id: ConnectionId, version: ProtocolVersion, filters: &[&str]) {
+        self.subscribe_at(id, version, filters, QoS::AtMostOnce);
+    }
+
+    /// The same at a quality of service.
+    ///
+    /// # Panics
+    ///
+    /// Never: there is a packet identifier 1.
+    pub fn subscribe_at(
+        &mut self,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        filters: &[&str],
+        qos: QoS,
+    ) {
+        let options = SubscriptionOptions {
+            qos,
+            ..SubscriptionOptions::default()
+        };
         let requests: Vec<_> = filters
             .iter()
-            .map(|filter| SubscriptionRequest {
-                filter,
-                options: SubscriptionOptions::default(),
-            })
+            .map(|filter| SubscriptionRequest { filter, options })
             .collect();
         let subscribe = Subscribe {
             packet_id: PacketId::new(1).expect("1 is not 0"),
@@ -82,6 +116,13 @@ impl Bench {
             filters: requests.as_slice().into(),
         };
         self.receive(id, &encode(&Packet::Subscribe(subscribe), version));
+    }
+
+    /// A client says that it goes, and its connection is over.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        self.receive(id, &[0xe0, 0]);
+        self.broker.closed(id, Closed::EndOfStream);
+        self.settle();
     }
 
     /// These bytes come from that client, and everything that comes of it is written, in as many

@@ -331,6 +331,9 @@ impl Client {
         );
     }
 
+    /// How many messages a [`Client::fence`] publishes, for which nobody has subscribed.
+    pub const FENCE_MESSAGES: u64 = 2;
+
     /// Waits until all that it has published so far has come to every shard of the broker.
     pub fn fence(&mut self) {
         // All shards have what is retained before it is acknowledged. Wildcards do not reach it.

@@ -2,6 +2,7 @@
 
 use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec;
 
 use super::Broker;
 use crate::peer::{Interest, PeerMessage, Wanted};
@@ -22,8 +23,10 @@ impl Broker {
             });
         } else {
             let hash = self.peers.interests.hash(filter);
-            self.peers
-                .push_to_all(|| interest(Wanted::Exact { hash, on }));
+            self.peers.push_to_all(|| {
+                let hashes = vec![hash];
+                interest(Wanted::Exact { hashes, on })
+            });
         }
     }
 
@@ -44,7 +47,11 @@ impl Broker {
     /// A peer has told what it has subscribers for.
     pub(super) fn peer_wants(&mut self, peer: u8, wanted: Wanted) {
         match wanted {
-            Wanted::Exact { hash, on } => self.peers.interests.set_exact(hash, peer, on),
+            Wanted::Exact { hashes, on } => {
+                for hash in hashes {
+                    self.peers.interests.set_exact(hash, peer, on);
+                }
+            }
             Wanted::Wildcard { filter, on } => {
                 self.peers.interests.set_wildcard(&filter, peer, on);
             }

@@ -1,6 +1,7 @@
 //! The links with other shards, as whoever runs the broker sees them.
 
 use alloc::string::String;
+use alloc::vec;
 use alloc::vec::Vec;
 
 use super::Broker;
@@ -131,8 +132,8 @@ impl Broker {
             let filter = filter.into();
             Wanted::Wildcard { filter, on }
         } else {
-            let hash = self.peers.interests.hash(filter);
-            Wanted::Exact { hash, on }
+            let hashes = vec![self.peers.interests.hash(filter)];
+            Wanted::Exact { hashes, on }
         }
     }
 

@@ -90,6 +90,11 @@ impl Link {
     /// Appends a message.
     pub(crate) fn push(&mut self, message: PeerMessage) {
         self.sent += message.cost();
+        if let Some(last) = self.outgoing.last_mut()
+            && last.join(&message)
+        {
+            return;
+        }
         self.outgoing.push(message);
     }
 

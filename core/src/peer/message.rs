@@ -11,6 +11,10 @@ use crate::message::Kept;
 /// What one message counts for in a link, beside its text and content.
 const OVERHEAD: usize = 128;
 
+/// How many hashes of filters go into one message, about. A session that ends may have had a
+/// hundred thousand filters: each in a message of its own would be tens of megabytes.
+const MAX_HASHES: usize = 512;
+
 /// One message from a shard to a peer.
 ///
 /// What is in it is for brokers alone. Whoever runs them carries what
@@ -53,7 +57,7 @@ impl PeerMessage {
     pub(crate) fn cost(&self) -> u64 {
         let len = match self {
             Self::Interest(interest) => match &interest.wanted {
-                Wanted::Exact { .. } => OVERHEAD,
+                Wanted::Exact { hashes, .. } => hashes.len() * 16,
                 Wanted::Wildcard { filter, .. } => OVERHEAD + filter.len(),
                 Wanted::Group { name, .. } => OVERHEAD + name.len(),
             },
@@ -71,6 +75,28 @@ impl PeerMessage {
             | Self::Passed(_) => 0,
         };
         len as u64
+    }
+
+    /// Takes what another message says as well, if it can be said in one. They count for the same
+    /// together as each by itself.
+    pub(crate) fn join(&mut self, next: &Self) -> bool {
+        if let Self::Interest(Interest {
+            wanted: Wanted::Exact { hashes, on },
+        }) = self
+            && let Self::Interest(Interest {
+                wanted:
+                    Wanted::Exact {
+                        hashes: more,
+                        on: too,
+                    },
+            }) = next
+            && on == too
+            && hashes.len() < MAX_HASHES
+        {
+            hashes.extend_from_slice(more);
+            return true;
+        }
+        false
     }
 }
 
@@ -100,8 +126,8 @@ pub struct Interest {
 
 #[derive(Debug)]
 pub(crate) enum Wanted {
-    /// A filter without wildcards, by its hash under the key that all shards have in common.
-    Exact { hash: u64, on: bool },
+    /// Filters without wildcards, by their hashes under the key that all shards have in common.
+    Exact { hashes: Vec<u64>, on: bool },
     /// A filter with wildcards.
     Wildcard { filter: Arc<str>, on: bool },
     /// A shared subscription, written out, with how many members there are and how many of these

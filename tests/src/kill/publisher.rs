@@ -149,6 +149,7 @@ impl Actor for Publishing {
                 link.send(&wire::ack(kind::PUBREL, flight.packet_id));
             } else {
                 link.send(&self.publish(flight, true, record));
+                record.sent_again(flight.topic, flight.number);
             }
         }
     }

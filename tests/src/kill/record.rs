@@ -43,6 +43,8 @@ pub(super) struct Message {
     pub(super) sent: Moment,
     /// When PUBACK or PUBREC said that it is safe.
     pub(super) acked: Option<Moment>,
+    /// Whether its sender has sent it again, after a kill.
+    pub(super) is_repeated: bool,
     /// Nobody will ever know whether it is safe: it may arrive or not.
     is_open: bool,
 }
@@ -159,6 +161,12 @@ impl Record {
         self.by_name.get(name).copied()
     }
 
+    /// Two messages of a topic, if both are still of interest.
+    pub(super) fn pair(&self, id: TopicId, one: u32, other: u32) -> Option<(&Message, &Message)> {
+        let topic = self.topic(id);
+        Some((topic.message(one)?, topic.message(other)?))
+    }
+
     /// All topics whose names begin so.
     pub(super) fn topics_below(&self, prefix: &str) -> Vec<TopicId> {
         let all = self.by_name.iter();
@@ -184,9 +192,19 @@ impl Record {
         topic.messages.push_back(Message {
             sent,
             acked: None,
+            is_repeated: false,
             is_open: false,
         });
         topic.next() - 1
+    }
+
+    /// The sender of a message sends it again.
+    pub(super) fn sent_again(&mut self, id: TopicId, number: u32) {
+        let topic = &mut self.topics[id.0];
+        let at = number.wrapping_sub(topic.first) as usize;
+        if let Some(message) = topic.messages.get_mut(at) {
+            message.is_repeated = true;
+        }
     }
 
     /// The sender of a message was told that it is safe.

@@ -158,8 +158,7 @@ impl Actor for Subscriber {
                         let message = record.tell(it.topic, it.number);
                         record.violated(&format!("{} got {message} at another QoS", self.name));
                     }
-                    self.tally
-                        .add(self.name, it.topic, it.number, it.qos, record);
+                    self.tally.add(self.name, &it, record, |_, _| false);
                 }
                 if let Some(answer) = answer {
                     self.answer(&answer, record, link);

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::record::{Record, TopicId};
+use super::inbox::Arrival;
+use super::record::{Message, Record, TopicId};
 
 /// What has come on one topic.
 #[derive(Debug, Default)]
@@ -44,15 +45,16 @@ impl Row {
 }
 
 impl Tally {
-    /// A message has come at this QoS.
+    /// A message has come at this QoS. It may come after one that was sent later where
+    /// `is_excused` says so of the two.
     pub(super) fn add(
         &mut self,
         name: &str,
-        topic: TopicId,
-        number: u32,
-        qos: u8,
+        arrival: &Arrival,
         record: &mut Record,
+        is_excused: impl Fn(&Message, &Message) -> bool,
     ) {
+        let Arrival { topic, number, qos } = *arrival;
         let row = self.rows.entry(topic).or_default();
         row.align(record.topic(topic).first());
         record.arrived(topic, number);
@@ -74,8 +76,12 @@ impl Tally {
             record.figures.repeated += 1;
         } else {
             record.figures.delivered += 1;
-            if row.newest > Some(number) {
-                let newest = row.newest.unwrap_or(0);
+            if let Some(newest) = row.newest
+                && newest > number
+                && !record
+                    .pair(topic, number, newest)
+                    .is_some_and(|(it, newer)| is_excused(it, newer))
+            {
                 let message = record.tell(topic, number);
                 record.violated(&format!(
                     "OUT OF ORDER: {name} got {message} only after number {newest}"
