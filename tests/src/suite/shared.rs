@@ -172,11 +172,13 @@ pub fn absent_members_come_last(binary: &BinaryUnderTest) {
         });
         one.ping();
         one.disconnect();
+        publisher.fence();
         for n in 0..10 {
             assert_eq!(publisher.publish_at(1, "absent", n.to_string()), 0);
         }
         assert_eq!(sorted(&drain(&mut two)), (0..10).collect::<Vec<u32>>());
         two.disconnect();
+        publisher.fence();
         for n in 0..10 {
             assert_eq!(publisher.publish_at(1, "absent", n.to_string()), 0);
         }
