@@ -117,6 +117,7 @@ extern crate std;
 
 pub mod broker;
 pub mod connection;
+mod known;
 pub mod map;
 mod message;
 pub mod packet;

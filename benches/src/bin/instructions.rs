@@ -13,6 +13,10 @@ use wherry_core::connection::ConnectionId;
 use wherry_core::packet::ProtocolVersion::{self, V3_1_1, V5};
 use wherry_core::packet::{Packet, PacketId, Properties, Publish, QoS};
 
+/// The allocator that the brokers' programs have.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many messages of a client come in one read.
 const BATCH: usize = 64;
 

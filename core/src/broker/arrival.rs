@@ -7,6 +7,8 @@ use super::deliver::Post;
 use super::reply::Asker;
 use super::route::Routing;
 use super::routed::Routed;
+use crate::known::Looked;
+use crate::message::Message;
 use crate::peer::{Forwarded, Found, PackedMessage, PeerMessage, Returned, Stored};
 use crate::session::SessionId;
 use crate::share::Standing;
@@ -69,9 +71,35 @@ impl Broker {
     }
 
     /// A small message that was published at a peer.
-    fn packed_arrived(&mut self, from: u8, PackedMessage { number, message }: &PackedMessage<'_>) {
+    fn packed_arrived(&mut self, from: u8, packed: &PackedMessage<'_>) {
+        match self.known.look_for(packed.topic) {
+            Looked::Found(known) => self.with_known(known, |broker, known| {
+                let message = Message {
+                    topic: known.name(),
+                    known: Some(known),
+                    ..packed.message
+                };
+                broker.hand_out_packed(from, packed.number, &message);
+            }),
+            looked => {
+                let Ok(topic) = core::str::from_utf8(packed.topic) else {
+                    return;
+                };
+                if matches!(looked, Looked::Again) {
+                    self.known.learn(topic);
+                }
+                let message = Message {
+                    topic,
+                    ..packed.message
+                };
+                self.hand_out_packed(from, packed.number, &message);
+            }
+        }
+    }
+
+    fn hand_out_packed(&mut self, from: u8, number: u64, message: &Message<'_>) {
         self.out.retained_change = 0;
-        self.begin_answer(from, *number);
+        self.begin_answer(from, number);
         let Self {
             filters,
             sessions,
@@ -93,8 +121,8 @@ impl Broker {
         *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
         let outcome = routing.finish();
         self.work += outcome.matched;
-        if *number > 0 {
-            self.reply_to_peer(from, *number, outcome);
+        if number > 0 {
+            self.reply_to_peer(from, number, outcome);
         }
     }
 

@@ -82,6 +82,10 @@ pub struct Config {
     /// How many levels a topic name or filter may have, at most
     /// [`MAX_LEVELS`](crate::topic::MAX_LEVELS). Default 256.
     pub max_topic_levels: usize,
+    /// How many topics that messages come to are kept together with what matches them, so that
+    /// this is not asked of each message; rounded up to a power of two, and 0 is none. Each takes
+    /// about 500 bytes at most. Default 4,096.
+    pub max_known_topics: usize,
     /// How many subscriptions one session may hold. Default 100,000.
     pub max_subscriptions: usize,
     /// How many bytes the filters of one session may have; each level of one beyond the eighth
@@ -205,6 +209,7 @@ impl Default for Config {
             max_connections: 1_000_000,
             max_client_id_len: usize::from(u16::MAX),
             max_topic_levels: 256,
+            max_known_topics: 4096,
             max_subscriptions: 100_000,
             max_subscription_bytes: 16 << 20,
             max_sessions: 1_000_000,

@@ -25,7 +25,10 @@ impl Routing<'_, '_> {
         change: Option<Change>,
         promise: Promise,
     ) -> usize {
-        let (wanting, visited) = peers.interests.of(self.message.topic);
+        let (wanting, visited) = match self.message.known {
+            Some(known) => (known.peers(), 1),
+            None => peers.interests.of(self.message.topic),
+        };
         let wanting = wanting.and(peers.up());
         let closed = self.closed(peers, change.is_some());
         let dropped = wanting.and(closed).len();

@@ -3,8 +3,8 @@
 use super::{Action, Broker, Cause};
 use crate::connection::{ConnectionId, Paused, Stage};
 use crate::packet::{
-    Disconnect, FixedHeader, Packet, PacketType, Properties, Property, ProtocolError,
-    ProtocolVersion, Publish, ReasonCode, Sender,
+    Disconnect, FixedHeader, Packet, PacketId, PacketType, Properties, Property, ProtocolError,
+    ProtocolVersion, ReasonCode, Sender,
 };
 use crate::session::{Answer, Expiry};
 
@@ -171,9 +171,10 @@ impl Broker {
         match connection.stage {
             Stage::AwaitingConnect => self.connect(id, header, packet),
             Stage::Open if header.packet_type == PacketType::Publish => {
-                let publish = Publish::decode(header, body, version, Sender::Client)
-                    .map_err(Cause::Protocol)?;
-                self.publish(id, version, packet, &publish)
+                self.publish_packet(id, version, header, packet)
+            }
+            Stage::Open if let Some((packet_id, answer)) = plain_answer(header, body) => {
+                self.answered(id, packet_id, answer, false)
             }
             Stage::Open => {
                 let packet = Packet::decode(header, body, version, Sender::Client)
@@ -346,6 +347,19 @@ impl Broker {
         }
         self.out.send(id, connection, &self.encoded);
     }
+}
+
+/// PUBACK, PUBREC or PUBCOMP of a packet identifier and nothing else, as they nearly always are.
+#[inline]
+fn plain_answer(header: &FixedHeader, body: &[u8]) -> Option<(PacketId, Answer)> {
+    let answer = match header.packet_type {
+        PacketType::PubAck => Answer::Acknowledged,
+        PacketType::PubRec => Answer::Received,
+        PacketType::PubComp => Answer::Completed,
+        _ => return None,
+    };
+    let id = PacketId::new(u16::from_be_bytes(*body.as_array()?))?;
+    (header.flags == 0).then_some((id, answer))
 }
 
 /// Whether a packet of this type may come now. What is inside it shows later.

@@ -202,6 +202,7 @@ impl Broker {
                     properties: &properties,
                     expiry: publish.properties.message_expiry_interval(),
                     packet: None,
+                    known: None,
                     shared: None,
                 };
                 self.accept(client.0, SessionId::default(), &message, Promise::NONE)

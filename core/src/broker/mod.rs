@@ -60,6 +60,7 @@ use core::time::Duration;
 use slotmap::SlotMap;
 
 use crate::connection::{Connection, ConnectionId, Origin, Paused, Stage};
+use crate::known::KnownTopics;
 use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
 use crate::peer::{Peers, Place, Shards};
@@ -174,6 +175,7 @@ pub struct Broker {
     /// Sessions by client identifier.
     clients: KeyedMap<Arc<str>, SessionId>,
     filters: FilterTree<SessionId, Subscription>,
+    known: KnownTopics,
     shares: Shares,
     /// How many sessions have an absent client.
     absent: usize,
@@ -245,6 +247,7 @@ impl Broker {
             properties: Vec::new(),
             identifiers: key(),
             aliases: key(),
+            known: KnownTopics::new(config.max_known_topics, split_mix(&mut seed)),
             assigned: 0,
             stopping: false,
             has_parted: false,

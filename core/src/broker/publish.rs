@@ -1,5 +1,6 @@
 //! PUBLISH from a client.
 
+use alloc::boxed::Box;
 use core::time::Duration;
 
 use super::handshake::is_reserved;
@@ -8,22 +9,69 @@ use super::reply::{Answer, Reliance, reason_as_told};
 use super::routed::Routed;
 use super::{Broker, Cause, EventKind, Strictness};
 use crate::connection::ConnectionId;
+use crate::known::{KnownTopic, Looked};
 use crate::message::{Message, Original, owned_properties, write_owned};
 use crate::packet::{
-    PacketId, Properties, ProtocolError, ProtocolVersion, Publish, QoS, ReasonCode,
+    FixedHeader, PacketId, Properties, ProtocolError, ProtocolVersion, Publish, QoS, ReasonCode,
+    Sender,
 };
 use crate::permission::Grant;
 use crate::session::SessionId;
 use crate::topic;
 
 impl Broker {
-    /// `packet` is the whole PUBLISH that was decoded to `publish`.
-    pub(super) fn publish(
+    /// A whole PUBLISH.
+    #[inline]
+    pub(super) fn publish_packet(
+        &mut self,
+        id: ConnectionId,
+        version: ProtocolVersion,
+        header: &FixedHeader,
+        packet: &[u8],
+    ) -> Result<(), Cause> {
+        let body = &packet[header.header_len..];
+        let looked = match Publish::topic_bytes(body) {
+            Some(topic) if !topic.is_empty() => self.known.look_for(topic),
+            _ => Looked::Unknown,
+        };
+        let sender = Sender::Client;
+        if let Looked::Found(known) = looked {
+            return self.with_known(known, |broker, known| {
+                let publish = Publish::decode_known(header, body, known.name(), version, sender)
+                    .map_err(Cause::Protocol)?;
+                broker.publish(id, version, packet, &publish, Some(known))
+            });
+        }
+        let publish = Publish::decode(header, body, version, sender).map_err(Cause::Protocol)?;
+        let levels = self.config.max_topic_levels;
+        if matches!(looked, Looked::Again) && topic::check_name(publish.topic, levels).is_ok() {
+            self.known.learn(publish.topic);
+        }
+        self.publish(id, version, packet, &publish, None)
+    }
+
+    /// Does something with a topic that is known, which is brought up to date before.
+    #[inline]
+    pub(super) fn with_known<T>(
+        &mut self,
+        mut known: Box<KnownTopic>,
+        act: impl FnOnce(&mut Self, &KnownTopic) -> T,
+    ) -> T {
+        self.work += known.refresh(&self.filters, &self.peers.interests);
+        let done = act(self, &known);
+        self.known.put_back(known);
+        done
+    }
+
+    /// `packet` is the whole PUBLISH that was decoded to `publish`. If its topic is known, it was
+    /// checked.
+    fn publish(
         &mut self,
         id: ConnectionId,
         version: ProtocolVersion,
         packet: &[u8],
         publish: &Publish<'_>,
+        known: Option<&KnownTopic>,
     ) -> Result<(), Cause> {
         self.out.counters.publish_received += 1;
         self.out.counters.publish_bytes_received += publish.payload.len() as u64;
@@ -38,9 +86,12 @@ impl Broker {
         if publish.properties.topic_alias().is_some() {
             return self.publish_by_alias(id, publish);
         }
-        topic::check_name(publish.topic, self.config.max_topic_levels).map_err(Cause::Topic)?;
+        if known.is_none() {
+            topic::check_name(publish.topic, self.config.max_topic_levels).map_err(Cause::Topic)?;
+        }
         let message = Message {
             topic: publish.topic,
+            known,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
@@ -84,6 +135,7 @@ impl Broker {
                 .ok_or(Cause::Protocol(ALIAS_STANDS_FOR_NOTHING))?;
             let message = Message {
                 topic,
+                known: None,
                 payload: publish.payload,
                 qos: publish.qos,
                 retain: publish.retain,
@@ -351,6 +403,7 @@ impl Broker {
             properties: &will.properties,
             expiry: will.expiry,
             packet: None,
+            known: None,
             shared: None,
         };
         if will.retain {

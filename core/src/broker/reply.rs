@@ -14,7 +14,8 @@ use super::Broker;
 use super::routed::Routed;
 use crate::connection::{Connection, ConnectionId};
 use crate::packet::{
-    Ack, Packet, PacketId, Properties, ProtocolVersion, QoS, ReasonCode, SubAck, UnsubAck,
+    Ack, Packet, PacketId, PacketType, Properties, ProtocolVersion, QoS, ReasonCode, SubAck,
+    UnsubAck,
 };
 use crate::peer::{Exception, Link};
 
@@ -364,6 +365,18 @@ impl Broker {
     /// PUBACK or PUBREC.
     fn say_published(&mut self, id: ConnectionId, packet_id: PacketId, qos: QoS, outcome: Routed) {
         let reason = outcome.reason();
+        let Some(connection) = self.connections.get_mut(id) else {
+            return;
+        };
+        if reason_as_told(connection.version, reason) == ReasonCode::Success {
+            // Four bytes, which any client takes.
+            let first = match qos {
+                QoS::ExactlyOnce => PUBREC,
+                _ => PUBACK,
+            };
+            let [high, low] = packet_id.get().to_be_bytes();
+            return self.out.send(id, connection, &[first, 2, high, low]);
+        }
         let words = match reason {
             ReasonCode::QuotaExceeded => Some("there is no room for the message"),
             ReasonCode::TopicNameInvalid => Some("this topic is the broker's own"),
@@ -383,6 +396,10 @@ impl Broker {
         self.send_with_words(id, words, &ack);
     }
 }
+
+/// The first bytes of these packets.
+const PUBACK: u8 = (PacketType::PubAck as u8) << 4;
+const PUBREC: u8 = (PacketType::PubRec as u8) << 4;
 
 /// What a client of that version hears: before MQTT 5, every acknowledgement is a positive one
 /// (3.1.1 [MQTT-3.3.5-2]).

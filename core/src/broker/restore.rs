@@ -292,6 +292,7 @@ fn message(stored: &StoredMessage) -> Message<'_> {
         properties: &stored.properties,
         expiry: None,
         packet: None,
+        known: None,
         shared: None,
     }
 }

@@ -12,6 +12,7 @@ use super::outlet::Outlet;
 use super::owing::Promise;
 use super::room::{has_room, make_room};
 use super::routed::Routed;
+use crate::known::KnownTopic;
 use crate::message::{Encoder, Head, Kept, Message};
 use crate::packet::QoS;
 use crate::peer::Shards;
@@ -274,7 +275,7 @@ impl Routing<'_, '_> {
         let mut own_filters = 0;
         let mut only: Option<&[(SessionId, Subscription)]> = None;
         let mut several = false;
-        let visited = filters.for_each_match(self.message.topic, |_, subscribers| {
+        let mut add = |subscribers| {
             if let Some(first) = only.take() {
                 several = true;
                 matches.merges += 1;
@@ -287,7 +288,17 @@ impl Routing<'_, '_> {
             } else {
                 only = Some(subscribers);
             }
-        });
+        };
+        let known = self.message.known.and_then(KnownTopic::filters);
+        let visited = match known {
+            Some(known) => {
+                known
+                    .iter()
+                    .for_each(|filter| add(filters.subscribers(*filter)));
+                known.len()
+            }
+            None => filters.for_each_match(self.message.topic, |_, subscribers| add(subscribers)),
+        };
         if several {
             matches.identifiers.sort_unstable();
             let mut rest = matches.identifiers.as_slice();

@@ -165,6 +165,7 @@ impl Broker {
             properties: &[],
             expiry: None,
             packet: None,
+            known: None,
             shared: None,
         };
         self.peers.change = self.retained.set_own(&message);

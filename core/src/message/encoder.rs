@@ -162,18 +162,35 @@ impl<'m, 's> Encoder<'m, 's> {
         }
         self.scratch.truncate(self.kept);
         let alias = if with_properties { alias } else { Alias::None };
-        let id_at = write_publish(
-            self.scratch,
-            self.message,
-            with_properties,
-            head,
-            alias,
-            identifiers,
-        )
-        .ok()?;
-        if self.message.payload.len() < SHARE {
-            self.scratch.extend_from_slice(self.message.payload);
-        }
+        let received =
+            self.message.packet.filter(|_| plain).and_then(|packet| {
+                packet.acknowledged_as(with_properties, head.packet_id.is_some())
+            });
+        let id_at = match received {
+            Some((packet, id_at)) => {
+                let content = match self.message.payload.len() {
+                    small if small < SHARE => packet.len(),
+                    large => packet.len() - large,
+                };
+                self.scratch.extend_from_slice(packet.get(..content)?);
+                id_at
+            }
+            None => {
+                let id_at = write_publish(
+                    self.scratch,
+                    self.message,
+                    with_properties,
+                    head,
+                    alias,
+                    identifiers,
+                )
+                .ok()?;
+                if self.message.payload.len() < SHARE {
+                    self.scratch.extend_from_slice(self.message.payload);
+                }
+                id_at
+            }
+        };
         let form = Form {
             range: self.kept..self.scratch.len(),
             id_at,

@@ -212,6 +212,7 @@ impl Kept {
             properties: self.properties(),
             expiry: self.expiry_left(now),
             packet: None,
+            known: None,
             shared: Some(self),
         }
     }

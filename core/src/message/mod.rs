@@ -10,6 +10,7 @@ use alloc::vec::Vec;
 
 use bytes::Bytes;
 
+use crate::known::KnownTopic;
 use crate::packet::{Properties, Property, ProtocolVersion, QoS};
 use crate::session::Session;
 
@@ -24,6 +25,8 @@ const SHARE: usize = 8192;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
     pub(crate) topic: &'a str,
+    /// What is known of the topic, if that is up to date.
+    pub(crate) known: Option<&'a KnownTopic>,
     pub(crate) payload: &'a [u8],
     pub(crate) qos: QoS,
     /// The RETAIN flag as published.
@@ -45,6 +48,33 @@ pub(crate) struct Original<'a> {
     /// The whole packet; its payload is the end of it.
     pub(crate) bytes: &'a [u8],
     pub(crate) version: ProtocolVersion,
+}
+
+impl<'a> Original<'a> {
+    /// The packet, and where in it the packet identifier is, if a receiver can have it but for that
+    /// and its first byte: if it has properties or not, as asked, and an identifier, too.
+    #[inline]
+    pub(crate) fn acknowledged_as(
+        &self,
+        with_properties: bool,
+        with_id: bool,
+    ) -> Option<(&'a [u8], usize)> {
+        let first = self.bytes.first()?;
+        let has_id = first & 0b0110 != 0;
+        if !with_id || !has_id || (self.version == ProtocolVersion::V5) != with_properties {
+            return None;
+        }
+        let at = self.topic_at();
+        let len = self.bytes.get(at - 2..)?.first_chunk()?;
+        Some((self.bytes, at + usize::from(u16::from_be_bytes(*len))))
+    }
+
+    /// Where in it the topic begins: behind its first byte, its length and the topic's.
+    #[inline]
+    pub(crate) fn topic_at(&self) -> usize {
+        let length = self.bytes.iter().skip(1).take(4);
+        4 + length.take_while(|byte| **byte & 0x80 != 0).count()
+    }
 }
 
 impl Message<'_> {

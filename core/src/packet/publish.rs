@@ -38,9 +38,9 @@ impl<'a> Publish<'a> {
         version: ProtocolVersion,
         sender: Sender,
     ) -> Result<Self, ProtocolError> {
-        let flags = header.flags;
-        let qos = QoS::from_u8((flags >> 1) & 0b11).ok_or(QOS_3)?;
         let mut reader = Reader::new(body);
+        // What is wrong with the first byte is said first.
+        let qos = qos_of(header)?;
         let topic = match reader.topic_name() {
             Ok(topic) => topic,
             Err(Some(error)) => return Err(error),
@@ -52,6 +52,40 @@ impl<'a> Publish<'a> {
                 ));
             }
         };
+        Self::decode_after(header, qos, topic, reader, version, sender)
+    }
+
+    /// The same for a packet whose topic is known to be this one.
+    #[inline]
+    pub(crate) fn decode_known(
+        header: &FixedHeader,
+        body: &'a [u8],
+        topic: &'a str,
+        version: ProtocolVersion,
+        sender: Sender,
+    ) -> Result<Self, ProtocolError> {
+        let qos = qos_of(header)?;
+        let mut reader = Reader::new(body);
+        reader.string_bytes()?;
+        Self::decode_after(header, qos, topic, reader, version, sender)
+    }
+
+    /// The topic of a packet as it came: what is wrong with it is for [`Publish::decode`] to say.
+    #[inline]
+    pub(crate) fn topic_bytes(body: &'a [u8]) -> Option<&'a [u8]> {
+        Reader::new(body).string_bytes().ok()
+    }
+
+    #[inline]
+    fn decode_after(
+        header: &FixedHeader,
+        qos: QoS,
+        topic: &'a str,
+        mut reader: Reader<'a>,
+        version: ProtocolVersion,
+        sender: Sender,
+    ) -> Result<Self, ProtocolError> {
+        let flags = header.flags;
         let packet_id = match qos {
             QoS::AtMostOnce => None,
             QoS::AtLeastOnce | QoS::ExactlyOnce => Some(reader.packet_id()?),
@@ -97,4 +131,9 @@ impl<'a> Publish<'a> {
         sink.bytes(self.payload);
         Ok(())
     }
+}
+
+#[inline]
+fn qos_of(header: &FixedHeader) -> Result<QoS, ProtocolError> {
+    QoS::from_u8((header.flags >> 1) & 0b11).ok_or(QOS_3)
 }

@@ -7,7 +7,7 @@ use hashbrown::HashTable;
 
 use super::Shards;
 use crate::map::HashKey;
-use crate::topic::FilterTree;
+use crate::topic::{Changes, FilterTree};
 
 /// The filters that peers have told of. To a message they say which peers it is for, in one look-up
 /// for the filters without wildcards and one walk for the others.
@@ -19,6 +19,7 @@ pub(crate) struct Interests {
     /// How often beyond the first a peer has told of a hash: different filters may have the same.
     again: BTreeMap<(u64, u8), u32>,
     wildcards: FilterTree<u8, ()>,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -34,12 +35,18 @@ impl Interests {
             exact: HashTable::new(),
             again: BTreeMap::new(),
             wildcards: FilterTree::new(key),
+            changes: Changes::new(),
         }
     }
 
     /// The hash that a filter without wildcards goes by.
     pub(crate) fn hash(&self, filter: &str) -> u64 {
         self.key.hash_bytes(filter.as_bytes())
+    }
+
+    /// When peers have told something.
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
     }
 
     /// The peers that a message of this topic may be for, and how many places were looked at.
@@ -62,6 +69,7 @@ impl Interests {
 
     /// A peer has subscribers for a filter of this hash, or none any more.
     pub(crate) fn set_exact(&mut self, hash: u64, peer: u8, on: bool) {
+        self.changes.exact(hash);
         if on {
             self.add_exact(hash, peer);
         } else {
@@ -102,6 +110,7 @@ impl Interests {
 
     /// A peer has subscribers for this filter with wildcards, or none any more.
     pub(crate) fn set_wildcard(&mut self, filter: &str, peer: u8, on: bool) {
+        self.changes.wildcard();
         if on {
             self.wildcards.insert(filter, peer, ());
         } else if let Some(filter) = self.wildcards.find(filter) {
@@ -111,6 +120,7 @@ impl Interests {
 
     /// Forgets all that a peer has told.
     pub(crate) fn forget(&mut self, peer: u8) {
+        self.changes.everything();
         // Each by itself: the order is of no consequence.
         self.exact.retain(|exact| {
             exact.peers.remove(peer);

@@ -32,6 +32,9 @@ pub struct Packed {
 pub(crate) struct PackedMessage<'a> {
     /// Its number in the link, if its sender wants to know what became of it; else 0.
     pub(crate) number: u64,
+    /// Its topic, which was text when it was packed.
+    pub(crate) topic: &'a [u8],
+    /// All else of it.
     pub(crate) message: Message<'a>,
 }
 
@@ -52,13 +55,9 @@ impl<'a> Packable<'a> {
         if message.properties.is_empty() {
             let original = message.packet.filter(|_| message.qos == QoS::AtMostOnce);
             let original = original.and_then(|packet| {
-                // A topic may stand elsewhere: an alias stood for it.
-                let at = message.topic.as_ptr().addr();
-                let at = at.checked_sub(packet.bytes.as_ptr().addr())?;
-                let is_there = packet
-                    .bytes
-                    .get(at..)?
-                    .starts_with(message.topic.as_bytes());
+                let at = packet.topic_at();
+                let behind = packet.bytes.get(at..)?;
+                let is_there = behind.starts_with(message.topic.as_bytes());
                 Some((packet, u8::try_from(at).ok().filter(|_| is_there)?))
             });
             return Some(Self { message, original });
@@ -159,7 +158,8 @@ fn take(bytes: &[u8]) -> Option<(PackedMessage<'_>, &[u8])> {
     let (topic, after) = content.get(usize::from(*at)..)?.split_at_checked(len(0))?;
     let payload = content.get(content.len().checked_sub(len(2))?..)?;
     let message = Message {
-        topic: core::str::from_utf8(topic).ok()?,
+        topic: "",
+        known: None,
         payload,
         qos: QoS::from_u8(flags & !RETAIN)?,
         retain: flags & RETAIN != 0,
@@ -172,7 +172,12 @@ fn take(bytes: &[u8]) -> Option<(PackedMessage<'_>, &[u8])> {
         shared: None,
     };
     let number = u64::from_le_bytes(*number);
-    Some((PackedMessage { number, message }, behind))
+    let packed = PackedMessage {
+        number,
+        topic,
+        message,
+    };
+    Some((packed, behind))
 }
 
 fn version(level: u8) -> Option<ProtocolVersion> {
@@ -198,6 +203,7 @@ mod tests {
     fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
         Message {
             topic,
+            known: None,
             payload,
             qos: QoS::AtMostOnce,
             retain: false,
@@ -239,7 +245,8 @@ mod tests {
         for (n, (got, sent)) in packed.iter().zip(&all).enumerate() {
             assert_eq!(got.number, n as u64 * 1000);
             let it = got.message;
-            assert_eq!((it.topic, it.payload), (sent.topic, sent.payload));
+            assert_eq!(got.topic, sent.topic.as_bytes());
+            assert_eq!(it.payload, sent.payload);
             assert_eq!((it.qos, it.retain), (sent.qos, sent.retain));
             assert_eq!(it.properties, sent.properties);
             let original = it.packet.map(|it| (it.bytes, it.version));

@@ -482,6 +482,7 @@ impl Retained {
             properties,
             expiry: expiry_left(self.expires, now),
             packet: None,
+            known: None,
             shared: None,
         }
     }

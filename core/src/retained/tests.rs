@@ -20,6 +20,7 @@ fn message<'a>(topic: &'a str, payload: &'a [u8]) -> Message<'a> {
         properties: &[],
         expiry: None,
         packet: None,
+        known: None,
         shared: None,
     }
 }

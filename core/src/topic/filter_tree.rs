@@ -7,6 +7,7 @@ use core::ops::ControlFlow;
 use super::filter::has_wildcard;
 use super::id_table::IdTable;
 use super::slab::{NONE, Slab};
+use super::stamps::Changes;
 use super::subscribers::Subscribers;
 use super::text::Text;
 use super::wildcards::{Place, Wildcards};
@@ -36,6 +37,7 @@ pub struct FilterTree<K, V> {
     exact: IdTable,
     wildcards: Wildcards,
     subscriptions: usize,
+    changes: Changes,
 }
 
 #[derive(Debug)]
@@ -80,6 +82,7 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
             exact: IdTable::new(),
             wildcards: Wildcards::new(key),
             subscriptions: 0,
+            changes: Changes::new(),
         }
     }
 
@@ -126,8 +129,15 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
         self.subscriptions -= 1;
         if filter.subscribers.as_slice().is_empty() {
             match self.filters.remove(id)?.name {
-                Name::Exact(name) => self.exact.remove(self.key.hash_bytes(name.as_bytes()), id),
-                Name::Wildcard(place) => self.wildcards.remove(place),
+                Name::Exact(name) => {
+                    let hash = self.hash(&name);
+                    self.exact.remove(hash, id);
+                    self.changes.exact(hash);
+                }
+                Name::Wildcard(place) => {
+                    self.wildcards.remove(place);
+                    self.changes.wildcard();
+                }
             }
         }
         Some(value)
@@ -212,6 +222,18 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
                 .is_break()
     }
 
+    /// The hash that a topic goes by, and a filter without wildcards.
+    #[inline]
+    pub(crate) fn hash(&self, topic: &str) -> u64 {
+        self.key.hash_bytes(topic.as_bytes())
+    }
+
+    /// When filters came or went.
+    #[inline]
+    pub(crate) fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     #[inline]
     fn find_exact(&self, filter: &str) -> Option<u32> {
         if self.exact.is_empty() {
@@ -221,8 +243,7 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
             Some(Name::Exact(name)) => **name == *filter,
             _ => false,
         };
-        self.exact
-            .find(self.key.hash_bytes(filter.as_bytes()), is_it)
+        self.exact.find(self.hash(filter), is_it)
     }
 
     fn add(&mut self, filter: &str, subscribers: Subscribers<K, V>) -> u32 {
@@ -233,12 +254,14 @@ impl<K: Copy + Eq + Hash, V: Copy> FilterTree<K, V> {
                 subscribers,
             });
             self.wildcards.set(place, id);
+            self.changes.wildcard();
             id
         } else {
             let name = Name::Exact(Text::from(filter));
             let id = self.filters.insert(Filter { name, subscribers });
-            self.exact
-                .insert(self.key.hash_bytes(filter.as_bytes()), id);
+            let hash = self.hash(filter);
+            self.exact.insert(hash, id);
+            self.changes.exact(hash);
             id
         }
     }

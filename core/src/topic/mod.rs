@@ -20,6 +20,7 @@ mod retained_cursor;
 mod retained_tree;
 mod siblings;
 mod slab;
+mod stamps;
 mod subscribers;
 mod text;
 mod trie;
@@ -34,6 +35,7 @@ pub use matching::{covers, matches, overlap};
 pub use name::check_name;
 pub use retained_cursor::{Cursor, Step};
 pub use retained_tree::{RetainedTree, TopicId};
+pub(crate) use stamps::{Changes, Stamp};
 
 /// The most bytes a topic name or filter can have: its length is sent in two bytes.
 pub const MAX_BYTES: usize = 65_535;

@@ -59,6 +59,7 @@ fn delivery(qos: QoS, len: usize) -> Delivery {
         properties: &[],
         expiry: None,
         packet: None,
+        known: None,
         shared: None,
     };
     Delivery {

@@ -114,6 +114,14 @@ pub(super) static KEYS: &[Key] = &[
         "How many levels a topic or a topic filter may have; the slashes are between them.",
     ),
     limit(
+        "max_known_topics",
+        Unit::Count,
+        (0, 1 << 20),
+        |settings| &mut settings.broker.max_known_topics,
+        "How many topics that are published to often a core keeps with what matches them, up to \
+         500 bytes each; 0 is none.",
+    ),
+    limit(
         "max_subscriptions",
         Unit::Count,
         (1, BILLION),

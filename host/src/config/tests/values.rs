@@ -197,6 +197,12 @@ const ROWS: &[Row<'static>] = &[
         &["0", "257", "\"5\""],
     ),
     (
+        "limits.max_known_topics",
+        |settings| settings.broker.max_known_topics as u128,
+        &[("0", 0), ("1048576", 1_048_576)],
+        &["1048577"],
+    ),
+    (
         "limits.max_subscriptions",
         |settings| settings.broker.max_subscriptions as u128,
         &[("1", 1), ("1_000_000_000", 1_000_000_000)],
