@@ -17,7 +17,7 @@
 //! let broker = thread::spawn(move || server.run(std::future::pending()));
 //!
 //! // … until the program ends:
-//! crew.stop();
+//! handle.stop();
 //! let counters = broker.join().expect("the broker does not panic")?;
 //! assert_eq!(counters.connections_opened, 0);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
