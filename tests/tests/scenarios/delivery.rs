@@ -269,7 +269,7 @@ fn messages_that_make_much_work_are_handled_in_turns_and_none_is_lost() {
     // Of a topic that comes again, it is known already what matches.
     let topic = "/".repeat(12);
     let messages: Vec<u8> = (0..100u8)
-        .flat_map(|n| wire::publish(Version::V3_1_1, &format!("{topic}{n}"), [n]).bytes())
+        .flat_map(|n| wire::publish(Version::V3_1_1, format!("{topic}{n}"), [n]).bytes())
         .collect();
     // Without the world's loop, to see where the turn ends.
     world.broker.received(world.id(publisher), &messages);
