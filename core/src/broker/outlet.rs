@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::{Action, Counters, Event, LocalClient};
 use crate::connection::{Connection, ConnectionId, Pool};
 use crate::message::{Kept, Message};
-use crate::session::{Delivery, Row, Session, SessionId};
+use crate::session::{Delivery, Row, Session, SessionId, Warmth};
 use crate::time::Instant;
 
 /// The broker's way out. It is one field, so that it can be used while connections are borrowed.
@@ -32,6 +32,8 @@ pub(super) struct Outlet {
     pub(super) retained_change: u64,
     /// How many exchanges with receivers are not over.
     pub(super) in_flight: usize,
+    /// Sessions that may have memory for messages that they are not owed any more.
+    pub(super) warm: VecDeque<SessionId>,
     /// The time of the current call.
     pub(super) now: Instant,
     /// What the other shards hold.
@@ -52,6 +54,7 @@ impl Outlet {
             owed: 0,
             retained_change: 0,
             in_flight: 0,
+            warm: VecDeque::new(),
             now,
             elsewhere: Holdings::default(),
         }
@@ -95,14 +98,27 @@ impl Outlet {
     pub(super) fn owe(
         &mut self,
         id: SessionId,
-        session: &Session,
+        session: &mut Session,
         mut delivery: Delivery,
     ) -> Delivery {
         self.owed += 1;
+        self.warm(id, session);
         if session.rows.durable {
             self.journal.owe(id, &mut delivery, self.now);
         }
         delivery
+    }
+
+    /// A session gets memory for messages.
+    #[inline]
+    pub(super) fn warm(&mut self, id: SessionId, session: &mut Session) {
+        if session.warmth == Warmth::Busy {
+            return;
+        }
+        if session.warmth == Warmth::Cold {
+            self.warm.push_back(id);
+        }
+        session.warmth = Warmth::Busy;
     }
 
     /// Gives one reference to a message back.

@@ -188,6 +188,7 @@ impl Broker {
                 return;
             };
             session.rows.deliveries += 1;
+            self.out.warm(id, session);
             if it.place <= sent {
                 session.outgoing.was_sent(it.place); // The next start has to know that too.
             }

@@ -146,7 +146,8 @@ impl Broker {
                 }
                 Step::Done => {
                     let filter = *entry.key();
-                    if entry.remove().is_stored {
+                    let replay = session.end_replay(filter);
+                    if replay.is_some_and(|it| it.is_stored) {
                         let mut name = String::new();
                         filters.write_filter(filter, &mut name);
                         post.out.journal.replayed(id, &name, now);

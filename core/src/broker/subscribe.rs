@@ -318,7 +318,7 @@ impl Broker {
             return ReasonCode::UnspecifiedError;
         };
         session.subscriptions.remove(known, bytes);
-        session.replays.remove(&known); // [MQTT-3.10.4-2]
+        session.end_replay(known); // [MQTT-3.10.4-2]
         if session.rows.durable {
             session.relies.batch = self.out.journal.subscription(id, filter, self.now);
         }

@@ -16,9 +16,6 @@ const TURN: u64 = 65_535;
 /// So many places of the ring may be free although others are in use.
 const GAPS: usize = 1024;
 
-/// A ring that has been longer than this and is empty gives its memory back.
-const KEEP: usize = 16;
-
 /// The number of a message.
 pub(crate) type Sequence = u64;
 
@@ -155,10 +152,15 @@ impl<T> Flight<T> {
             self.ring.pop_front();
             self.first += 1;
         }
-        if self.ring.is_empty() && self.ring.capacity() > KEEP {
-            self.ring = VecDeque::new();
-        }
         Some(thing)
+    }
+
+    /// Gives back what is kept for the next ones. There are none now.
+    pub(crate) fn shed(&mut self) {
+        self.first = self.end();
+        self.ring = VecDeque::new();
+        self.behind = BTreeMap::new();
+        self.behind_ids = BTreeMap::new();
     }
 
     /// The first number in flight from `from` on.
@@ -213,7 +215,9 @@ mod tests {
             }
         }
         assert_eq!(flight.len(), 0);
-        assert!(flight.ring.capacity() <= KEEP);
+        let next = flight.next();
+        flight.shed();
+        assert_eq!((flight.ring.capacity(), flight.next()), (0, next));
     }
 
     #[test]

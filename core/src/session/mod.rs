@@ -80,6 +80,17 @@ impl Expiry {
     }
 }
 
+/// Whether a session may have memory for messages that it is not owed any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Warmth {
+    /// It has none.
+    Cold,
+    /// It was owed none since somebody asked.
+    Quiet,
+    /// It was.
+    Busy,
+}
+
 /// One client's session.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -101,6 +112,7 @@ pub(crate) struct Session {
     /// Retained messages that are still to be sent: at most one replay for each subscription.
     pub(crate) replays: BTreeMap<FilterId, Replay>,
     pub(crate) outgoing: Rare<Outgoing>,
+    pub(crate) warmth: Warmth,
     pub(crate) incoming: Incoming,
     /// As granted.
     pub(crate) expiry: Expiry,
@@ -133,6 +145,7 @@ impl Session {
             memberships: Rare::new(),
             replays: BTreeMap::new(),
             outgoing: Rare::new(),
+            warmth: Warmth::Cold,
             incoming: Incoming::default(),
             expiry: Expiry::AT_ONCE,
             asked_expiry: Expiry::AT_ONCE,
@@ -144,6 +157,16 @@ impl Session {
             will: None,
             client_id,
         }
+    }
+
+    /// A replay is over.
+    pub(crate) fn end_replay(&mut self, filter: FilterId) -> Option<Replay> {
+        let replay = self.replays.remove(&filter);
+        if self.replays.is_empty() {
+            // Or it would keep what it takes for eleven of them.
+            self.replays = BTreeMap::new();
+        }
+        replay
     }
 
     /// The message that is retained by this change did not come live: replays that are under way

@@ -30,8 +30,8 @@ use crate::packet::{PacketId, QoS};
 use crate::share::GroupId;
 use crate::time::Instant;
 
-/// A queue that has held more than this and is empty gives its memory back.
-const KEEP: usize = 16;
+/// A queue that has held more than this gives memory back while it gets shorter.
+const KEEP: usize = 64;
 
 /// The subscription identifiers of one delivery; nearly always none or one.
 #[derive(Debug, Default)]
@@ -246,10 +246,8 @@ impl Outgoing {
         self.waiting_bytes -= delivery.message.len();
         self.waiting_qos0 -= usize::from(delivery.qos == QoS::AtMostOnce);
         let (len, capacity) = (self.queue.len(), self.queue.capacity());
-        if len == 0 && capacity > KEEP {
-            self.queue = VecDeque::new();
-        } else if capacity > 4 * KEEP && len < capacity / 4 {
-            self.queue.shrink_to(capacity / 2);
+        if capacity > KEEP && len < capacity / 8 {
+            self.queue.shrink_to(capacity / 4);
         }
         Some(delivery)
     }
@@ -378,6 +376,16 @@ impl Outgoing {
         self.bytes -= delivery.message.len();
         delivery.row = entry.row;
         Ok(delivery)
+    }
+
+    /// Gives back what is kept for the next messages; false if there are any now.
+    pub(crate) fn shed(&mut self) -> bool {
+        if self.len() > 0 {
+            return false;
+        }
+        self.queue = VecDeque::new();
+        self.flight.shed();
+        true
     }
 
     /// The session goes on over a new connection: all in flight is to be sent again.
