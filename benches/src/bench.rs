@@ -9,6 +9,7 @@ use wherry_core::packet::{
     Connect, Packet, PacketId, Properties, ProtocolVersion, Publish, QoS, Subscribe,
     SubscriptionOptions, SubscriptionRequest,
 };
+use wherry_core::peer::Place;
 use wherry_core::permission::Grant;
 use wherry_core::time::{Instant, WallClock};
 use wherry_core::{Action, Broker, Config};
@@ -23,17 +24,33 @@ pub struct Bench {
 
 impl Default for Bench {
     fn default() -> Self {
-        let now = Instant::from_millis(0);
-        let broker = Broker::new(Config::default(), 1, now, WallClock::from_unix_millis(0));
-        Self {
-            broker,
-            now,
-            ready: Vec::new(),
-        }
+        Self::in_place(Place::alone(1))
     }
 }
 
 impl Bench {
+    /// A broker that is one of several shards.
+    pub fn in_place(place: Place) -> Self {
+        let now = Instant::from_millis(0);
+        let wall_clock = WallClock::from_unix_millis(0);
+        Self {
+            broker: Broker::in_place(Config::default(), place, now, wall_clock),
+            now,
+            ready: Vec::new(),
+        }
+    }
+
+    /// Brings what this shard has to say to another one, `peer` to it; returns how many bytes are
+    /// written there because of it, `None` if it has nothing to say.
+    pub(crate) fn pass_on(&mut self, peer: u8, other: &mut Self, own: u8) -> Option<usize> {
+        let messages = self.broker.take_routed(peer);
+        if messages.is_empty() {
+            return None;
+        }
+        other.broker.peer_received(own, messages);
+        Some(other.settle())
+    }
+
     /// Connects a client.
     ///
     /// # Panics
@@ -157,7 +174,8 @@ impl Bench {
                 Action::Send(id) => self.ready.push(id),
                 Action::Authenticate(id) => self.broker.admit(id, Grant::unrestricted()),
                 Action::Deliver(_) | Action::Store => {}
-                Action::Move(..) | Action::Route(_) => {} // There is one shard.
+                Action::Route(_) => {} // Whoever has several shards asks all of them.
+                Action::Move(..) => unreachable!("clients are where they belong"),
                 Action::Event => while self.broker.poll_event().is_some() {},
                 Action::Close(_) | Action::Abort(_) | Action::Pause(_) | Action::Resume(_) => {}
             }

@@ -8,6 +8,8 @@
 
 mod bench;
 pub mod load;
+mod pair;
 pub mod process;
 
 pub use bench::{Bench, encode, publish};
+pub use pair::Pair;

@@ -68,7 +68,8 @@ impl World {
         for shard in &mut self.process.shards {
             shard.driver.shut_down();
         }
-        self.oracle.stopping();
+        let is_alone = self.process.shards.len() == 1;
+        self.oracle.stopping(if is_alone { 0 } else { GOODBYE });
         self.is_stopping = true;
         self.turn();
         // Clients go on meanwhile; nobody comes in.
@@ -79,7 +80,7 @@ impl World {
         for shard in &mut self.process.shards {
             shard.driver.abort_all();
         }
-        if self.process.shards.len() > 1 {
+        if !is_alone {
             self.oracle.stopped(self.now - begin);
         }
         self.observe();

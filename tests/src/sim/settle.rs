@@ -96,7 +96,7 @@ impl World {
             self.run(self.now + BUDGET);
         }
         let it = &self.clients[client];
-        let clean = clean || it.has_thrown_away || self.oracle.is_unsure(client);
+        let clean = clean || it.has_thrown_away || self.oracle.is_unsure(client, self.now);
         let persona = &it.persona;
         let expiry = match (persona.version, clean) {
             (_, true) => 0,

@@ -88,7 +88,7 @@ impl World {
         let persona = it.persona.clone();
         let is_v5 = persona.version.is_v5();
         // [MQTT-3.2.2-4] A session that only the broker knows of is of no use.
-        let begins = it.has_thrown_away || self.oracle.is_unsure(client);
+        let begins = it.has_thrown_away || self.oracle.is_unsure(client, self.now);
         let clean = random.below(8) < persona.clean || begins;
         let expiry = match (is_v5, clean) {
             (true, _) => *random.one_of(persona.expiries),

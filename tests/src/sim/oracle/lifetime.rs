@@ -508,8 +508,9 @@ impl Oracle {
         some
     }
 
-    /// The broker says goodbye to everybody: all wills may be published, all connections end.
-    pub(crate) fn stopping(&mut self) {
+    /// The broker says goodbye to everybody, which takes so long at most: all wills may be
+    /// published, all connections end.
+    pub(crate) fn stopping(&mut self, longest: Millis) {
         self.turn += 1; // It is between two turns.
         let sessions: Vec<usize> = self.current.values().copied().collect();
         for session in sessions {
@@ -526,6 +527,7 @@ impl Oracle {
         for conn in &mut self.conns {
             conn.stage = Stage::Over;
         }
+        self.stopped(longest);
     }
 
     /// It is over, so long after it began: meanwhile shards have waited for each other, and each
@@ -533,11 +535,10 @@ impl Oracle {
     pub(crate) fn stopped(&mut self, took: Millis) {
         for session in self.current.values() {
             let it = &mut self.sessions[*session];
-            if it.left == Some(self.stopping_at)
-                && let Some(ends_at) = it.ends_at
-                && took > 0
-            {
-                it.ends_latest = it.ends_latest.max(Some(ends_at + took));
+            if it.left == Some(self.stopping_at) {
+                let latest = it.ends_at.map(|at| at + took);
+                it.ends_latest = latest.filter(|_| took > 0);
+                it.left = Some(self.turn);
             }
         }
     }

@@ -318,9 +318,10 @@ impl Oracle {
     }
 
     /// Whether nobody knows what is left of a client's session, so that it had better begin anew.
-    pub(crate) fn is_unsure(&self, client: usize) -> bool {
+    /// The broker may have been away until `now`.
+    pub(crate) fn is_unsure(&self, client: usize, now: Millis) -> bool {
         let session = self.current.get(&client).map(|it| &self.sessions[*it]);
-        let soon = self.now + HANDSHAKE;
+        let soon = now + HANDSHAKE;
         let may_end =
             |it: &Session| it.ends_latest.is_some() && it.ends_at.is_none_or(|at| at < soon);
         self.unsure.contains(&client) || session.is_some_and(may_end)
