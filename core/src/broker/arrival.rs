@@ -7,6 +7,7 @@ use super::deliver::Post;
 use super::reply::Asker;
 use super::route::Routing;
 use super::routed::Routed;
+use crate::connection::NEVER;
 use crate::known::Looked;
 use crate::message::Message;
 use crate::peer::{Forwarded, Found, PackedMessage, PeerMessage, Returned, Stored};
@@ -79,7 +80,7 @@ impl Broker {
                     known: Some(known),
                     ..packed.message
                 };
-                broker.hand_out_packed(from, packed.number, &message);
+                broker.hand_out_packed(from, packed, &message);
             }),
             looked => {
                 let Ok(topic) = core::str::from_utf8(packed.topic) else {
@@ -92,14 +93,29 @@ impl Broker {
                     topic,
                     ..packed.message
                 };
-                self.hand_out_packed(from, packed.number, &message);
+                self.hand_out_packed(from, packed, &message);
             }
         }
     }
 
-    fn hand_out_packed(&mut self, from: u8, number: u64, message: &Message<'_>) {
+    fn hand_out_packed(&mut self, from: u8, packed: &PackedMessage<'_>, message: &Message<'_>) {
+        let number = packed.number;
         self.out.retained_change = 0;
         self.begin_answer(from, number);
+        if let Some(change) = packed.change {
+            self.apply_change(message, NEVER, change, packed.plain);
+        }
+        let outcome = match packed.plain {
+            true => self.hand_out_plain(message),
+            false => Routed::taken(), // That it is retained here is all that was asked for.
+        };
+        self.work += outcome.matched;
+        if number > 0 {
+            self.reply_to_peer(from, number, outcome);
+        }
+    }
+
+    fn hand_out_plain(&mut self, message: &Message<'_>) -> Routed {
         let Self {
             filters,
             sessions,
@@ -119,11 +135,7 @@ impl Broker {
         // Its publisher is not here, so that No Local concerns nobody.
         let nobody = SessionId::default();
         *work += routing.hand_to_subscribers(filters, &mut scratch.matches, nobody);
-        let outcome = routing.finish();
-        self.work += outcome.matched;
-        if number > 0 {
-            self.reply_to_peer(from, number, outcome);
-        }
+        routing.finish()
     }
 
     /// The answer to a peer's message relies on what is noted from now on, if there is to be one.
@@ -145,7 +157,8 @@ impl Broker {
         self.out.retained_change = 0;
         self.begin_answer(from, number);
         if let Some(change) = forwarded.change {
-            self.apply_change(&forwarded.message, change, plain);
+            let kept = &forwarded.message;
+            self.apply_change(&kept.message(self.now), kept.expires(), change, plain);
         }
         let outcome = if forwarded.message.is_expired(self.now) {
             // [MQTT-3.3.2-5] That is not the publisher's affair.

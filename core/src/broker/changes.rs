@@ -4,8 +4,9 @@
 use alloc::boxed::Box;
 
 use super::Broker;
-use crate::message::Kept;
+use crate::message::{Kept, Message};
 use crate::peer::{Change, Cleared, Forwarded, PeerMessage};
+use crate::time::Instant;
 use crate::topic::Step;
 
 /// How many places of the tree one step of bringing a peer up to date may look at.
@@ -22,11 +23,15 @@ impl Broker {
 
     /// A peer has changed what is retained of a message's topic. If the message is kept here as
     /// well, and comes live to those who have subscribed, it is a change of its own.
-    pub(super) fn apply_change(&mut self, kept: &Kept, change: Change, is_live: bool) {
-        let now = self.now;
-        let message = kept.message(now);
-        let retained = &mut self.retained;
-        self.out.retained_change = retained.apply(&message, change, kept.expires(), is_live, now);
+    pub(super) fn apply_change(
+        &mut self,
+        message: &Message<'_>,
+        expires: Instant,
+        change: Change,
+        is_live: bool,
+    ) {
+        let (retained, now) = (&mut self.retained, self.now);
+        self.out.retained_change = retained.apply(message, change, expires, is_live, now);
         self.heed_tombstones();
     }
 

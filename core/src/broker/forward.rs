@@ -83,9 +83,8 @@ impl Routing<'_, '_> {
     fn send(&mut self, peers: &mut Peers, to: Shards, load: &Load) {
         let is_later = load.promise.is_owed || load.promise.is_late;
         if !is_later
-            && load.change.is_none()
             && peers.calls.is_empty()
-            && let Some(packable) = Packable::new(self.message)
+            && let Some(packable) = Packable::new(self.message, load.change)
         {
             return self.pack(peers, to, load, &packable);
         }
@@ -140,18 +139,19 @@ impl Routing<'_, '_> {
     /// Sends a message that is small and needs nothing but to be handed out.
     fn pack(&mut self, peers: &mut Peers, to: Shards, load: &Load, message: &Packable<'_>) {
         for peer in to.iter() {
+            let plain = load.subscribed.contains(peer);
             let number = match load.ticket {
                 0 => 0,
                 ticket => {
                     let link = peers.link_mut(peer);
-                    link.map_or(0, |link| link.number(ticket, 0, true))
+                    link.map_or(0, |link| link.number(ticket, 0, plain))
                 }
             };
             // Whom nobody waits for is taken to have it.
-            self.routed.matched += usize::from(load.ticket == 0);
-            peers.pack(peer, message, number);
+            self.routed.matched += usize::from(plain && load.ticket == 0);
+            peers.pack(peer, message, number, plain);
         }
-        if self.message.qos > QoS::AtMostOnce {
+        if self.message.qos > QoS::AtMostOnce || load.change.is_some() {
             peers.overfull = to.and(peers.full());
         }
     }

@@ -13,6 +13,9 @@ use crate::session::{Answer, Expiry};
 /// stays far below.
 const WORK_PER_TURN: usize = 64 * 1024;
 
+/// What a packet takes by itself: 4,096 of them are enough for one turn.
+const STEPS_PER_PACKET: usize = 16;
+
 impl Broker {
     /// Bytes came in from a socket: any number of them, cut anywhere. After [`Action::Close`] they
     /// are ignored.
@@ -133,6 +136,7 @@ impl Broker {
             at += len;
             connection.heard = self.now;
             self.out.counters.packets_received += 1;
+            self.work += STEPS_PER_PACKET;
             if let Err(cause) = self.packet(id, &header, packet) {
                 self.break_off(id, cause);
                 break;

@@ -99,15 +99,15 @@ impl Link {
     }
 
     /// Appends a small message.
-    pub(crate) fn pack(&mut self, message: &Packable<'_>, number: u64) {
+    pub(crate) fn pack(&mut self, message: &Packable<'_>, number: u64, plain: bool) {
         self.sent += packed_cost(message);
         if let Some(PeerMessage::Packed(packed)) = self.outgoing.last_mut()
             && !packed.is_full()
         {
-            return packed.push(message, number);
+            return packed.push(message, number, plain);
         }
         let mut packed = Packed::new();
-        packed.push(message, number);
+        packed.push(message, number, plain);
         self.outgoing.push(PeerMessage::Packed(packed));
     }
 

@@ -216,9 +216,9 @@ impl Peers {
     }
 
     /// Puts a small message into a link, behind others of its kind if these are the last there.
-    pub(crate) fn pack(&mut self, peer: u8, message: &Packable<'_>, number: u64) {
+    pub(crate) fn pack(&mut self, peer: u8, message: &Packable<'_>, number: u64, plain: bool) {
         if let Some(link) = self.links.get_mut(usize::from(peer)) {
-            link.pack(message, number);
+            link.pack(message, number, plain);
             self.ready.insert(peer);
             if link.load() > self.limit {
                 self.full.insert(peer);

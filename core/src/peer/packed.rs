@@ -7,6 +7,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::Change;
 use crate::message::{Message, Original};
 use crate::packet::{ProtocolVersion, QoS};
 
@@ -20,6 +21,12 @@ const FULL: usize = 64 << 10;
 const HEADER: usize = 24;
 
 const RETAIN: u8 = 4;
+
+/// Whether it is for those who have subscribed by themselves.
+const PLAIN: u8 = 1;
+/// Whether it changes what is retained, which takes the version's bytes more, and keeps something.
+const CHANGE: u8 = 2;
+const KEEPS: u8 = 4;
 
 /// Messages in one buffer, in order.
 pub struct Packed {
@@ -36,19 +43,24 @@ pub(crate) struct PackedMessage<'a> {
     pub(crate) topic: &'a [u8],
     /// All else of it.
     pub(crate) message: Message<'a>,
+    /// Whether it is for those who have subscribed by themselves.
+    pub(crate) plain: bool,
+    /// What it does to what is retained of its topic.
+    pub(crate) change: Option<Change>,
 }
 
 /// What a message may be packed as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Packable<'a> {
     message: &'a Message<'a>,
+    change: Option<Change>,
     /// The packet that it came in, and where in it the topic begins.
     original: Option<(Original<'a>, u8)>,
 }
 
 impl<'a> Packable<'a> {
     /// `None` if it is too large, or if more belongs to it than its bytes.
-    pub(crate) fn new(message: &'a Message<'a>) -> Option<Self> {
+    pub(crate) fn new(message: &'a Message<'a>, change: Option<Change>) -> Option<Self> {
         if message.len() > SMALL || message.shared.is_some() || message.expiry.is_some() {
             return None;
         }
@@ -60,7 +72,11 @@ impl<'a> Packable<'a> {
                 let is_there = behind.starts_with(message.topic.as_bytes());
                 Some((packet, u8::try_from(at).ok().filter(|_| is_there)?))
             });
-            return Some(Self { message, original });
+            return Some(Self {
+                message,
+                change,
+                original,
+            });
         }
         let properties = crate::packet::Properties::from_kept_wire(message.properties);
         properties
@@ -68,6 +84,7 @@ impl<'a> Packable<'a> {
             .is_none()
             .then_some(Self {
                 message,
+                change,
                 original: None,
             })
     }
@@ -102,21 +119,29 @@ impl Packed {
         let content = it
             .original
             .map_or(it.message.len(), |(packet, _)| packet.bytes.len());
-        HEADER + content
+        HEADER + content + it.change.map_or(0, |_| size_of::<u64>())
     }
 
     /// Appends a message.
-    pub(crate) fn push(&mut self, it: &Packable<'_>, number: u64) {
-        let Packable { message, original } = it;
+    pub(crate) fn push(&mut self, it: &Packable<'_>, number: u64, plain: bool) {
+        let Packable {
+            message,
+            change,
+            original,
+        } = it;
         let retain = if message.retain { RETAIN } else { 0 };
         let (level, at) = original.map_or((0, 0), |(packet, at)| (packet.version.level(), at));
         // All of them are small.
         let small = |len: usize| u16::try_from(len).unwrap_or(u16::MAX).to_le_bytes();
-        let content = Self::len_of(it) - HEADER;
-        self.bytes.reserve(HEADER + content);
+        self.bytes.reserve(Self::len_of(it));
+        let content = original.map_or(message.len(), |(packet, _)| packet.bytes.len());
+        let mut more = if plain { PLAIN } else { 0 };
+        if let Some(change) = change {
+            more |= CHANGE | if change.keeps { KEEPS } else { 0 };
+        }
         self.bytes.extend_from_slice(&number.to_le_bytes());
         self.bytes
-            .extend_from_slice(&[message.qos as u8 | retain, level, at, 0]);
+            .extend_from_slice(&[message.qos as u8 | retain, level, at, more]);
         for len in [
             message.topic.len(),
             message.properties.len(),
@@ -126,6 +151,9 @@ impl Packed {
             self.bytes.extend_from_slice(&small(len));
         }
         self.bytes.extend_from_slice(&[0; 4]);
+        if let Some(change) = change {
+            self.bytes.extend_from_slice(&change.version.to_le_bytes());
+        }
         match original {
             Some((packet, _)) => self.bytes.extend_from_slice(packet.bytes),
             None => {
@@ -151,10 +179,20 @@ impl Packed {
 /// The first message of `bytes`, and what is behind it.
 fn take(bytes: &[u8]) -> Option<(PackedMessage<'_>, &[u8])> {
     let (number, rest) = bytes.split_first_chunk::<8>()?;
-    let ([flags, level, at, _], rest) = rest.split_first_chunk::<4>()?;
+    let ([flags, level, at, more], rest) = rest.split_first_chunk::<4>()?;
     let (lens, rest) = rest.split_first_chunk::<8>()?;
     let len = |n: usize| usize::from(u16::from_le_bytes([lens[2 * n], lens[2 * n + 1]]));
-    let (content, behind) = rest.get(4..)?.split_at_checked(len(3))?;
+    let mut rest = rest.get(4..)?;
+    let mut change = None;
+    if more & CHANGE != 0 {
+        let (version, after) = rest.split_first_chunk::<8>()?;
+        change = Some(Change {
+            version: u64::from_le_bytes(*version),
+            keeps: more & KEEPS != 0,
+        });
+        rest = after;
+    }
+    let (content, behind) = rest.split_at_checked(len(3))?;
     let (topic, after) = content.get(usize::from(*at)..)?.split_at_checked(len(0))?;
     let payload = content.get(content.len().checked_sub(len(2))?..)?;
     let message = Message {
@@ -176,6 +214,8 @@ fn take(bytes: &[u8]) -> Option<(PackedMessage<'_>, &[u8])> {
         number,
         topic,
         message,
+        plain: more & PLAIN != 0,
+        change,
     };
     Some((packed, behind))
 }
@@ -214,6 +254,13 @@ mod tests {
         }
     }
 
+    fn change(number: usize) -> Change {
+        Change {
+            version: number as u64 + (1 << 40),
+            keeps: number > 1,
+        }
+    }
+
     #[test]
     fn messages_come_out_as_they_went_in() {
         let mut packed = Packed::new();
@@ -239,11 +286,15 @@ mod tests {
         };
         let all = [as_received, aliased, of_qos_1, message("/", &[7; 2047])];
         for (number, message) in all.iter().enumerate() {
-            packed.push(&Packable::new(message).unwrap(), number as u64 * 1000);
+            let change = (number % 2 == 1).then_some(change(number));
+            let packable = Packable::new(message, change).unwrap();
+            packed.push(&packable, number as u64 * 1000, number != 2);
         }
         assert_eq!(packed.count(), 4);
         for (n, (got, sent)) in packed.iter().zip(&all).enumerate() {
             assert_eq!(got.number, n as u64 * 1000);
+            assert_eq!(got.plain, n != 2);
+            assert_eq!(got.change, (n % 2 == 1).then_some(change(n)));
             let it = got.message;
             assert_eq!(got.topic, sent.topic.as_bytes());
             assert_eq!(it.payload, sent.payload);
@@ -259,7 +310,7 @@ mod tests {
     #[test]
     fn what_is_large_or_expires_goes_by_itself() {
         let large = vec![0; SMALL];
-        assert!(Packable::new(&message("t", &large)).is_none());
+        assert!(Packable::new(&message("t", &large), None).is_none());
         let expiry = [2, 0, 0, 0, 9];
         for message in [
             Message {
@@ -271,9 +322,9 @@ mod tests {
                 ..message("t", b"")
             },
         ] {
-            assert!(Packable::new(&message).is_none());
+            assert!(Packable::new(&message, None).is_none());
         }
         let topic = String::from("t");
-        assert!(Packable::new(&message(&topic, b"")).is_some());
+        assert!(Packable::new(&message(&topic, b""), None).is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! Changes that other shards have made.
 
-use super::RetainedMessages;
 use super::versions::Versions;
+use super::{Before, RetainedMessages};
 use crate::message::Message;
 use crate::peer::Change;
 use crate::time::Instant;
@@ -20,14 +20,14 @@ impl RetainedMessages {
     ) -> u64 {
         let Change { version, keeps } = change;
         self.versions.saw(version);
-        if version <= self.known_version(message.topic) {
+        let before = self.find(message.topic);
+        if version <= self.version_of(&before, message.topic) {
             return 0;
         }
         if !keeps || expires <= now {
             self.clear_at(message.topic, version);
             return 0;
         }
-        let before = self.find(message.topic);
         let entry = self.entry(message, message.properties, expires, version, is_live);
         self.put(message.topic, entry, before)
     }
@@ -35,14 +35,15 @@ impl RetainedMessages {
     /// The same for a topic of which nothing is kept any more.
     pub(crate) fn apply_clear(&mut self, topic: &str, version: u64) {
         self.versions.saw(version);
-        if version > self.known_version(topic) {
+        if version > self.version_of(&self.find(topic), topic) {
             self.clear_at(topic, version);
         }
     }
 
     /// The version of the latest change of a topic that is remembered.
-    fn known_version(&self, topic: &str) -> u64 {
-        match self.tree.get(topic) {
+    fn version_of(&self, before: &Before, topic: &str) -> u64 {
+        let retained = before.old.and_then(|(id, ..)| self.tree.get_id(id));
+        match retained {
             Some(retained) => retained.version(),
             None => self.versions.buried(topic),
         }

@@ -26,7 +26,7 @@ use crate::packet::QoS;
 use crate::peer::{Change, Place};
 use crate::session::Subscription;
 use crate::time::Instant;
-use crate::topic::{Cursor, RetainedTree, TopicId, counted_bytes};
+use crate::topic::{Cursor, LookedUp, RetainedTree, TopicId, counted_bytes};
 
 use expiry::Expiry;
 use versions::Versions;
@@ -59,6 +59,14 @@ pub(crate) struct RetainedMessages {
     /// Topics whose row in the store is out of date, if there is a store, each with the version of
     /// the change.
     unwritten: Option<Vec<(Box<str>, u64)>>,
+}
+
+/// What there was of a topic before a change.
+#[derive(Clone, Copy)]
+struct Before {
+    place: LookedUp,
+    /// When it expires, and how long it is.
+    old: Option<(TopicId, Instant, usize)>,
 }
 
 /// One retained message; its topic is its place in the tree.
@@ -191,7 +199,7 @@ impl RetainedMessages {
         let len = properties.len() + message.payload.len();
         let bytes = counted_bytes(message.topic) + len;
         let before = self.find(message.topic);
-        let fits = match before {
+        let fits = match before.old {
             Some((_, _, old)) => self.bytes - old + len <= config.max_retained_bytes,
             None => self.has_room(bytes, config),
         };
@@ -205,7 +213,8 @@ impl RetainedMessages {
         self.clear_at(message.topic, version);
         if self.make_room(bytes, now, config, &mut outcome) {
             let entry = self.entry(message, properties, expires, version, true);
-            self.put(message.topic, entry, None);
+            let before = self.find(message.topic);
+            self.put(message.topic, entry, before);
         } else {
             outcome.refused = true;
             outcome.change = change(version, false);
@@ -213,11 +222,14 @@ impl RetainedMessages {
         outcome
     }
 
-    /// What there is of a topic: when it expires, and how long it is.
-    fn find(&self, topic: &str) -> Option<(TopicId, Instant, usize)> {
-        let id = self.tree.id(topic)?;
-        let retained = self.tree.get_id(id)?;
-        Some((id, retained.expires, retained.len()))
+    /// What there is of a topic.
+    fn find(&self, topic: &str) -> Before {
+        let place = self.tree.look_up(topic);
+        let old = self.tree.id_at(place).and_then(|id| {
+            let retained = self.tree.get_id(id)?;
+            Some((id, retained.expires, retained.len()))
+        });
+        Before { place, old }
     }
 
     /// What is kept of a message. If it is live, that is a change of its own.
@@ -249,18 +261,13 @@ impl RetainedMessages {
 
     /// Sets the message of a topic, in the place of what there was `before`. Returns the number of
     /// the change.
-    fn put(
-        &mut self,
-        topic: &str,
-        entry: Retained,
-        before: Option<(TopicId, Instant, usize)>,
-    ) -> u64 {
+    fn put(&mut self, topic: &str, entry: Retained, before: Before) -> u64 {
         let len = entry.len();
         let is_own = is_own(topic);
         if !is_own {
             self.bytes += len;
         }
-        match before {
+        match before.old {
             Some((id, expired, old)) => {
                 self.bytes -= if is_own { 0 } else { old };
                 self.expiry.remove(expired, id);
@@ -270,7 +277,7 @@ impl RetainedMessages {
         }
         let (expires, changed) = (entry.expires, entry.changed);
         self.versions.unearth(topic);
-        let (id, _) = self.tree.insert(topic, entry);
+        let (id, _) = self.tree.insert_at(topic, before.place, entry);
         self.expiry.insert(expires, id);
         changed
     }

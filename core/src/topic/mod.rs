@@ -34,6 +34,7 @@ pub use filter_tree::{FilterId, FilterTree, Inserted};
 pub use matching::{covers, matches, overlap};
 pub use name::check_name;
 pub use retained_cursor::{Cursor, Step};
+pub(crate) use retained_tree::LookedUp;
 pub use retained_tree::{RetainedTree, TopicId};
 pub(crate) use stamps::{Changes, Stamp};
 

@@ -43,6 +43,9 @@ pub struct RetainedTree<V> {
     oldest: u32,
     newest: u32,
     len: usize,
+    /// The node above the last topic that was added, or [`NONE`], with its levels: topics that
+    /// come for the first time nearly always have neighbours that did just before.
+    above: (u32, String),
 }
 
 /// A topic in a [`RetainedTree`]. It stays valid while the topic has a value. Afterwards it names
@@ -53,6 +56,13 @@ pub struct TopicId {
     node: u32,
     /// The low half of the node's birth.
     birth: u32,
+}
+
+/// Where a topic was looked for. It is true as long as the tree stays the same.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LookedUp {
+    hash: u64,
+    node: Option<u32>,
 }
 
 /// What belongs to a node.
@@ -78,6 +88,7 @@ impl<V> RetainedTree<V> {
             oldest: NONE,
             newest: NONE,
             len: 0,
+            above: (NONE, String::new()),
         }
     }
 
@@ -122,13 +133,36 @@ impl<V> RetainedTree<V> {
 
     /// Sets the value of `topic`; returns what names the topic, and the value it had.
     pub fn insert(&mut self, topic: &str, value: V) -> (TopicId, Option<V>) {
+        let place = self.look_up(topic);
+        self.insert_at(topic, place, value)
+    }
+
+    /// Where a topic is, or would be.
+    pub(crate) fn look_up(&self, topic: &str) -> LookedUp {
         let hash = self.hash(topic);
-        let node = match self.find(topic, hash) {
+        let node = self.find(topic, hash);
+        LookedUp { hash, node }
+    }
+
+    /// What names the topic that was looked up, if it has a value.
+    pub(crate) fn id_at(&self, place: LookedUp) -> Option<TopicId> {
+        let node = place.node?;
+        Some(self.trie.get(node)?.id(node))
+    }
+
+    /// Sets the value of a topic that was just looked up.
+    pub(crate) fn insert_at(
+        &mut self,
+        topic: &str,
+        place: LookedUp,
+        value: V,
+    ) -> (TopicId, Option<V>) {
+        let node = match place.node {
             Some(node) => {
                 self.unlink(node);
                 node
             }
-            None => self.add_topic(topic, hash),
+            None => self.add_topic(topic, place.hash),
         };
         self.link(node);
         match self.trie.get_mut(node) {
@@ -161,6 +195,9 @@ impl<V> RetainedTree<V> {
         self.topics.remove(hash, node);
         self.len -= 1;
         while self.trie.get(node).is_some_and(Entry::is_empty) {
+            if self.above.0 == node {
+                self.above = (NONE, String::new());
+            }
             let Some((parent, entry)) = self.trie.remove(node) else {
                 break;
             };
@@ -209,24 +246,43 @@ impl<V> RetainedTree<V> {
 
     /// Adds the nodes of a topic that has no value yet.
     fn add_topic(&mut self, topic: &str, hash: u64) -> u32 {
-        let mut node = ROOT;
-        for level in topic.split('/') {
-            node = match self.trie.child(node, level) {
-                Some(child) => child,
-                None => self.add(node, level),
-            };
+        let (mut node, mut rest) = (ROOT, topic);
+        if let Some((above, level)) = topic.rsplit_once('/') {
+            if self.above.0 != NONE && *self.above.1 == *above {
+                (node, rest) = (self.above.0, level);
+            } else {
+                node = self.add_levels(ROOT, above);
+                self.above.0 = node;
+                self.above.1.clear();
+                self.above.1.push_str(above);
+                rest = level;
+            }
         }
+        node = self.add_levels(node, rest);
         self.topics.insert(hash, node);
         self.len += 1;
         node
     }
 
-    fn add(&mut self, parent: u32, level: &str) -> u32 {
+    /// The node of these levels beneath another, which are added if they are not there.
+    fn add_levels(&mut self, mut node: u32, levels: &str) -> u32 {
+        for level in levels.split('/') {
+            let hash = self.trie.hash(level);
+            node = match self.trie.child_by_hash(node, level, hash) {
+                Some(child) => child,
+                None => self.add(node, level, hash),
+            };
+        }
+        node
+    }
+
+    fn add(&mut self, parent: u32, level: &str, hash: u64) -> u32 {
         self.births += 1;
         let birth = self.births;
-        let id = self.trie.add(
+        let id = self.trie.add_by_hash(
             parent,
             level,
+            hash,
             Entry {
                 birth,
                 children: Siblings::None,

@@ -78,12 +78,17 @@ impl<T> Trie<T> {
 
     /// Adds a child that is not there yet.
     pub(super) fn add(&mut self, parent: u32, level: &str, data: T) -> u32 {
+        self.add_by_hash(parent, level, self.hash(level), data)
+    }
+
+    /// The same with the hash of the level.
+    pub(super) fn add_by_hash(&mut self, parent: u32, level: &str, hash: u64, data: T) -> u32 {
         let id = self.nodes.insert(Node {
             parent,
             level: Text::from(level),
             data,
         });
-        self.edges.insert(edge(parent, self.hash(level)), id);
+        self.edges.insert(edge(parent, hash), id);
         id
     }
 

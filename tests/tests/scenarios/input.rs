@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 use wherry_core::Config;
+use wherry_core::time::Instant;
 use wherry_tests::scenario::World;
 use wherry_tests::wire::{self, Version, Will, kind};
 
@@ -146,4 +147,37 @@ fn levels_count_towards_the_bytes_of_filters_and_retained_topics() {
     world.publish_retained(client, &format!("1{}", "/".repeat(120)), "");
     assert_eq!(world.broker.subscriptions(), 0);
     assert_eq!(world.broker.retained_bytes(), 0);
+}
+
+/// However small they are, so many packets of one connection are handled in a turn, and no more;
+/// others have theirs in between.
+#[test]
+fn a_flood_of_small_packets_is_handled_in_turns_and_delays_nobody() {
+    const FLOOD: usize = 30_000;
+    const IN_A_TURN: u64 = 4096;
+    let mut world = World::default();
+    let flooder = world.connect(Version::V3_1_1, "flooder");
+    let other = world.connect(Version::V3_1_1, "other");
+    let before = world.broker.counters().packets_received;
+    let pings = wire::PINGREQ.repeat(FLOOD);
+    assert!(pings.len() < 64 << 10, "one read brings them all");
+    world.broker.received(world.id(flooder), &pings);
+    let handled = world.broker.counters().packets_received - before;
+    assert_eq!(handled, IN_A_TURN);
+    // The other one's packet is the next that is handled.
+    world.broker.received(world.id(other), &wire::PINGREQ);
+    let counted = world.broker.counters().packets_received - before;
+    assert_eq!(counted, IN_A_TURN + 1);
+    let now = Instant::from_millis(0).after(world.now());
+    for turn in 2..=FLOOD as u64 / IN_A_TURN {
+        world.broker.advance(now);
+        let handled = world.broker.counters().packets_received - before - 1;
+        assert_eq!(handled, turn * IN_A_TURN);
+    }
+    world.settle();
+    world.expect(other, kind::PINGRESP);
+    for _ in 0..FLOOD {
+        world.expect(flooder, kind::PINGRESP);
+    }
+    assert_eq!(world.broker.unparsed_bytes(), 0);
 }
