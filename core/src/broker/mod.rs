@@ -46,6 +46,7 @@ mod room;
 mod route;
 mod routed;
 mod serve;
+mod spare;
 mod store;
 mod subscribe;
 mod sys;
@@ -55,7 +56,6 @@ mod timers;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
-use core::time::Duration;
 
 use slotmap::SlotMap;
 
@@ -65,7 +65,7 @@ use crate::map::{HashKey, KeyedMap, split_mix};
 use crate::packet::ProtocolVersion;
 use crate::peer::{Peers, Place, Shards};
 use crate::retained::RetainedMessages;
-use crate::session::{Delivery, Session, SessionId, Subscription, Warmth};
+use crate::session::{Delivery, Session, SessionId, Subscription};
 use crate::share::Shares;
 use crate::time::{Epoch, Instant, WallClock};
 use crate::topic::FilterTree;
@@ -88,15 +88,6 @@ use route::Scratch;
 use sys::Sys;
 use tickets::Tickets;
 use timers::{Timed, Timers};
-
-/// How often memory that is no longer needed is given back.
-const SHRINK_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many sessions, or an eighth of them, are asked at a time for memory that they do not need.
-const COOLED_AT_ONCE: usize = 4096;
-
-/// Working memory beyond this many bytes is not kept.
-const KEEP_BUFFER: usize = 64 * 1024;
 
 /// How many steps what is due at one moment may take before it is others' turn, and how many one
 /// timer takes by itself.
@@ -285,53 +276,7 @@ impl Broker {
         self.pass_on_left_over();
         self.continue_serving();
         self.continue_yielded();
-        match self.shrink_at {
-            Some(at) if at <= self.now => {
-                self.out.pool.shrink();
-                self.cool_sessions();
-                self.buffers().for_each(|buffer| *buffer = Vec::new());
-                self.shrink_at = None;
-            }
-            _ => {}
-        }
-        let is_oversized = self.out.pool.is_oversized()
-            || !self.out.warm.is_empty()
-            || self.buffers().any(|buffer| buffer.capacity() > KEEP_BUFFER);
-        if self.shrink_at.is_none() && is_oversized {
-            self.shrink_at = Some(self.now.after(SHRINK_INTERVAL));
-        }
-    }
-
-    /// Takes from sessions what they keep for the next messages, if none have come of late.
-    fn cool_sessions(&mut self) {
-        let warm = self.out.warm.len();
-        for _ in 0..warm.min(COOLED_AT_ONCE.max(warm / 8)) {
-            let Some(id) = self.out.warm.pop_front() else {
-                break;
-            };
-            let Some(session) = self.sessions.get_mut(id) else {
-                continue;
-            };
-            if session.warmth == Warmth::Quiet && session.outgoing.shed() {
-                session.warmth = Warmth::Cold;
-            } else {
-                session.warmth = Warmth::Quiet;
-                self.out.warm.push_back(id);
-            }
-        }
-        if self.out.warm.is_empty() {
-            self.out.warm = VecDeque::new();
-        }
-    }
-
-    /// Working memory; nothing in it is needed from one call to the next.
-    fn buffers(&mut self) -> impl Iterator<Item = &mut Vec<u8>> {
-        [
-            &mut self.encoded,
-            &mut self.properties,
-            self.scratch.buffer(),
-        ]
-        .into_iter()
+        self.give_memory_back();
     }
 
     /// When [`Broker::advance`] is to be called again at the latest. Nothing may be due then after
