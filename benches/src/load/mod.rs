@@ -229,6 +229,12 @@ impl Generator {
                 Until::Messages(count) => count - published,
                 Until::Time(_) => u64::MAX,
             };
+            let publishers = generator.publishers.len();
+            // All the same number, however fast each is.
+            let quota = match until {
+                Until::Messages(count) => (before.published + count).div_ceil(publishers as u64),
+                Until::Time(_) => u64::MAX,
+            };
             let mut wait = TICK;
             let mut most = u64::MAX;
             if let Some(rate) = generator.load.rate {
@@ -240,11 +246,10 @@ impl Generator {
                 let next = Duration::from_secs_f64((due as u64 + 1) as f64 / f64::from(rate));
                 wait = wait.min(next.saturating_sub(now));
             }
-            let publishers = generator.publishers.len();
             for n in (0..publishers).map(|n| (n + published as usize) % publishers) {
                 let unreceived = generator.unreceived(n);
                 let publisher = &mut generator.publishers[n];
-                let share = budget.min(most);
+                let share = budget.min(most).min(quota - publisher.seen.published);
                 budget -= publisher.publish(&generator.load, unreceived, share, begin);
             }
             Turn::Wait(wait)

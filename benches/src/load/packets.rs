@@ -13,10 +13,14 @@ pub(super) const DISCONNECT: [u8; 2] = [0xE0, 0];
 /// The versions, as CONNECT has them.
 pub(super) const V5: u8 = 5;
 
+/// Longer than anything takes. Not all brokers let a client in that has none.
+const KEEP_ALIVE: [u8; 2] = 600_u16.to_be_bytes();
+
 /// A packet without anything that is optional.
 pub(super) fn connect(version: u8, client_id: &str, is_clean: bool) -> Vec<u8> {
     let mut body = b"\0\x04MQTT".to_vec();
-    body.extend_from_slice(&[version, u8::from(is_clean) << 1, 0, 0]);
+    body.extend_from_slice(&[version, u8::from(is_clean) << 1]);
+    body.extend_from_slice(&KEEP_ALIVE);
     match (version, is_clean) {
         (V5, true) => body.push(0),
         // A Session Expiry Interval that never ends.
