@@ -146,6 +146,18 @@ pub struct Run {
     pub faults: Faults,
 }
 
+impl Run {
+    /// Adds what went wrong and, unless most was lost, what each message has cost: where little is
+    /// delivered, a quotient says nothing.
+    fn add(&mut self, figure: Figure, micros: f64, figures: &Figures) {
+        self.faults = self.faults.and(faults(figures));
+        if figures.delivered > figures.lost {
+            let each = each(micros, figures.delivered);
+            self.figures.push((figure, each));
+        }
+    }
+}
+
 impl Scenario {
     /// What it is called in the table.
     pub fn title(self) -> &'static str {
@@ -290,14 +302,12 @@ fn messages(running: &Running, load: Load, time: Duration) -> io::Result<Run> {
     let mut clients = Generator::connect(address, "m", load)?;
     let first = clients.publish(Until::Time(WARM_UP))?;
     let (figures, micros, _) = running.cost(|| clients.publish(Until::Time(time)))?;
-    if figures.delivered == 0 {
-        return Err(io::Error::other("nothing was delivered"));
-    }
     let mut run = Run {
-        figures: vec![(Figure::Message, each(micros, figures.delivered))],
-        faults: faults(&first).and(faults(&figures)),
+        faults: faults(&first),
+        ..Run::default()
     };
-    if load.rate.is_some() {
+    run.add(Figure::Message, micros, &figures);
+    if load.rate.is_some() && !run.figures.is_empty() {
         let after = figures.delivered_after;
         run.figures.push((Figure::Half, after.half.into()));
         run.figures.push((Figure::Most, after.most.into()));
@@ -339,10 +349,8 @@ fn filters(broker: &Broker, time: Duration) -> io::Result<Run> {
         let bytes = process.resident()? as f64 - before as f64;
         let first = clients.publish(Until::Time(WARM_UP))?;
         let (figures, micros, _) = running.cost(|| clients.publish(Until::Time(time)))?;
-        run.faults = run.faults.and(faults(&first)).and(faults(&figures));
-        if figures.delivered > 0 {
-            run.figures.push((figure, each(micros, figures.delivered)));
-        }
+        run.faults = run.faults.and(faults(&first));
+        run.add(figure, micros, &figures);
         if figure == Figure::Message100k {
             let bytes = each(bytes, count as u64);
             run.figures.push((Figure::SubscriptionBytes, bytes));
@@ -374,21 +382,20 @@ fn retained(running: &Running) -> io::Result<Run> {
         ],
         faults: Faults::default(),
     };
-    let (mut delivered, mut micros) = (0, 0.0);
+    let (mut all, mut micros) = (Figures::default(), 0.0);
     for _ in 0..DELIVERIES {
         let (figures, cost, _) = running.cost(|| {
             clients.come_back()?;
             clients.receive(count)
         })?;
-        delivered += figures.delivered;
+        all.delivered += figures.delivered;
+        all.lost += figures.lost;
+        all.repeated += figures.repeated;
+        all.late += figures.late;
         micros += cost;
-        run.faults = run.faults.and(faults(&figures));
         clients.leave()?;
     }
-    if delivered > 0 {
-        let figure = (Figure::Delivered, each(micros, delivered));
-        run.figures.push(figure);
-    }
+    run.add(Figure::Delivered, micros, &all);
     Ok(run)
 }
 
@@ -407,13 +414,11 @@ fn offline(running: &Running) -> io::Result<Run> {
         clients.come_back()?;
         clients.receive(count)
     })?;
-    Ok(Run {
-        figures: vec![
-            (Figure::Queued, each(queue, queued.published)),
-            (Figure::Drained, each(drain, drained.delivered)),
-        ],
-        faults: faults(&drained),
-    })
+    let mut run = Run::default();
+    let each = each(queue, queued.published);
+    run.figures.push((Figure::Queued, each));
+    run.add(Figure::Drained, drain, &drained);
+    Ok(run)
 }
 
 fn cycles(running: &Running) -> io::Result<Run> {
@@ -427,4 +432,49 @@ fn cycles(running: &Running) -> io::Result<Run> {
         ],
         faults: Faults::default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(delivered: u64, lost: u64) -> Figures {
+        Figures {
+            delivered,
+            lost,
+            ..Figures::default()
+        }
+    }
+
+    #[test]
+    fn a_message_costs_its_part_of_the_time() {
+        let mut run = Run::default();
+        run.add(Figure::Message, 50.0, &figures(100, 1));
+        assert_eq!(run.figures, [(Figure::Message, 0.5)]);
+        assert_eq!(run.faults.lost, 1);
+    }
+
+    #[test]
+    fn what_lost_most_has_no_figure_and_yet_its_faults() {
+        let mut run = Run::default();
+        run.add(Figure::Message, 50.0, &figures(100, 200));
+        run.add(Figure::Message, 50.0, &figures(0, 0));
+        assert_eq!(run.figures, []);
+        assert_eq!(run.faults.lost, 200);
+    }
+
+    #[test]
+    fn late_messages_are_out_of_order_unless_they_came_twice() {
+        let figures = Figures {
+            late: 5,
+            repeated: 2,
+            ..Figures::default()
+        };
+        let expected = Faults {
+            lost: 0,
+            repeated: 2,
+            disordered: 3,
+        };
+        assert_eq!(faults(&figures), expected);
+    }
 }

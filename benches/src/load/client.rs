@@ -2,15 +2,12 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::Load;
 use super::packets::{
     self, CONNACK, DISCONNECT, PUBACK, PUBCOMP, PUBREC, PUBREL, SUBACK, V5, answer, unexpected,
 };
-
-/// How long the broker may take to let a client in.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How many filters go into a SUBSCRIBE.
 const FILTERS: usize = 100;
@@ -75,7 +72,7 @@ impl Client {
     pub(super) fn connect(address: SocketAddr, client_id: &str, load: &Load) -> io::Result<Self> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(3 * load.stall))?;
         let mut client = Self {
             stream,
             input: Vec::new(),
@@ -122,7 +119,7 @@ impl Client {
                 continue;
             }
             let mut bytes = [0; 4096];
-            let count = self.stream.read(&mut bytes)?;
+            let count = self.stream.read(&mut bytes).map_err(in_words)?;
             if count == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -177,6 +174,9 @@ impl Client {
         self.publish(load, 0, 1, begin);
         self.flush()?;
         while self.seen.received == 0 {
+            if begin.elapsed() > 3 * load.stall {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
             self.read(&mut [0; 512], load, begin)?;
         }
         Ok(())
@@ -188,7 +188,11 @@ impl Client {
         self.stream.write_all(&DISCONNECT)?;
         // The broker has taken note once it ends the connection, too.
         self.stream.shutdown(std::net::Shutdown::Write)?;
-        io::copy(&mut self.stream, &mut io::sink()).map(|_| ())
+        match io::copy(&mut self.stream, &mut io::sink()) {
+            // It may not have read all answers to what came last.
+            Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(in_words(error)),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn unacknowledged(&self) -> usize {
@@ -354,6 +358,14 @@ impl Client {
 fn number(bytes: &[u8; SHORTEST]) -> (u64, u64) {
     let both = u128::from_be_bytes(*bytes);
     ((both >> 64) as u64, both as u64)
+}
+
+/// The system's word for a time-out is that one should try again.
+fn in_words(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+        _ => error,
+    }
 }
 
 fn micros(begin: Instant) -> u32 {

@@ -60,7 +60,8 @@ pub struct Load {
     /// How long to pause between two looks at the sockets, so that neither side is woken for every
     /// single message. Without a meaning if there is a rate.
     pub pause: Duration,
-    /// Nothing has come for so long although something is owed: then it will not come.
+    /// Nothing has come for so long although something is owed: then it will not come. A broker
+    /// may take three times as long to let a client in.
     pub stall: Duration,
     /// Whether what does not come is told among the figures, and not an error.
     pub may_lose: bool,
