@@ -1,7 +1,7 @@
 //! Not a broker: what system calls and copies alone cost, to measure brokers against. One thread
 //! answers CONNECT and SUBSCRIBE, whatever they say, and copies each QoS 0 PUBLISH unread to the
+//! answers CONNECT and SUBSCRIBE, whatever they say, and copies each QoS 0 PUBLISH unread to those
 //! connections whose filter matches. It keeps no session, checks nothing, and would be taken down by
-//! the first client with bad manners.
 //!
 //! `floor 127.0.0.1:1883`
 
@@ -160,8 +160,8 @@ impl Floor {
         }
     }
 
-    /// Takes all packets that are whole; returns how many bytes are left. Messages on the same topic
-    /// that come one after the other are copied at once.
+    /// Takes all packets that are whole; returns how many bytes are left. Messages on one topic in
+    /// succession are copied at once.
     fn take_all(&mut self, key: usize, bytes: &[u8]) -> io::Result<usize> {
         let (mut begin, mut at) = (0, 0);
         let mut client = self.clients[key].take().ok_or(io::ErrorKind::NotFound)?;

@@ -285,6 +285,7 @@ fn faults(figures: &Figures) -> Faults {
         lost: figures.lost,
         repeated: figures.repeated,
         disordered: figures.late.saturating_sub(figures.repeated),
+        broken: 0,
     }
 }
 
@@ -423,14 +424,17 @@ fn offline(running: &Running) -> io::Result<Run> {
 
 fn cycles(running: &Running) -> io::Result<Run> {
     let address = running.process.address();
-    let ((), micros, user) = running.cost(|| churn(address, CYCLES))?;
-    let count = CYCLES as u64;
+    let (broken, micros, user) = running.cost(|| churn(address, CYCLES))?;
+    let count = (CYCLES - broken) as u64;
     Ok(Run {
         figures: vec![
             (Figure::Cycle, each(micros, count)),
             (Figure::CycleUser, each(user, count)),
         ],
-        faults: Faults::default(),
+        faults: Faults {
+            broken: broken as u64,
+            ..Faults::default()
+        },
     })
 }
 
@@ -474,6 +478,7 @@ mod tests {
             lost: 0,
             repeated: 2,
             disordered: 3,
+            broken: 0,
         };
         assert_eq!(faults(&figures), expected);
     }

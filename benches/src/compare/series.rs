@@ -12,6 +12,8 @@ pub struct Faults {
     pub repeated: u64,
     /// How many came after one that was published later.
     pub disordered: u64,
+    /// How many connections it ended that should have gone on.
+    pub broken: u64,
 }
 
 impl Faults {
@@ -21,6 +23,7 @@ impl Faults {
             (self.lost, "lost"),
             (self.repeated, "repeated"),
             (self.disordered, "out of order"),
+            (self.broken, "connections broken"),
         ];
         let some = faults.iter().filter(|(count, _)| *count > 0);
         let words: Vec<_> = some
@@ -35,6 +38,7 @@ impl Faults {
             lost: self.lost.max(other.lost),
             repeated: self.repeated.max(other.repeated),
             disordered: self.disordered.max(other.disordered),
+            broken: self.broken.max(other.broken),
         }
     }
 
@@ -44,6 +48,7 @@ impl Faults {
             lost: self.lost + other.lost,
             repeated: self.repeated + other.repeated,
             disordered: self.disordered + other.disordered,
+            broken: self.broken + other.broken,
         }
     }
 }
@@ -152,6 +157,7 @@ mod tests {
             lost: 1,
             repeated: 0,
             disordered: 2,
+            broken: 0,
         };
         assert_eq!(faults.told().as_deref(), Some("1 lost, 2 out of order"));
     }

@@ -2,7 +2,7 @@
 //! broker is.
 //!
 //! Each message bears its topic's number and its own, so that whatever is out of order, twice or
-//! missing shows at once. A [`Generator`] connects publishers and subscribers of any [`Shape`], lets
+//! missing shows at once. A [`Generator`] connects publishers and subscribers of any [`Shape`], has
 //! them publish, lets subscribers leave and come again, and returns [`Figures`]; a [`Crowd`] comes
 //! and stays, and does nothing, and [`churn`] comes and goes.
 
