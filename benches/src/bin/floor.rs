@@ -1,7 +1,7 @@
 //! Not a broker: what system calls and copies alone cost, to measure brokers against. One thread
-//! answers CONNECT and SUBSCRIBE, whatever they say, and copies each QoS 0 PUBLISH unread to the
 //! answers CONNECT and SUBSCRIBE, whatever they say, and copies each QoS 0 PUBLISH unread to those
-//! connections whose filter matches. It keeps no session, checks nothing, and would be taken down by
+//! connections whose filter matches. It keeps no session, checks nothing, and would be taken down
+//! by the first client with bad manners.
 //!
 //! `floor 127.0.0.1:1883`
 
