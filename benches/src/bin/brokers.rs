@@ -161,7 +161,7 @@ fn calls_of(counted: &Counted) -> String {
         return format!("no strace | - | - | - | {untraced}");
     };
     format!(
-        "{:.3}, {} | {:.3}, {} | {:.2} | {:.0} | {untraced}",
+        "{:.3}, {} | {:.3}, {} | {:.2} | {:.1} | {untraced}",
         part(turns.reads.calls, turns.reads.turns),
         turns.reads.most,
         part(turns.writes.calls, turns.writes.turns),
