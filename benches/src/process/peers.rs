@@ -84,7 +84,7 @@ fn rmqttd(address: SocketAddr, rpc: SocketAddr, directory: &Path) -> String {
          disabled_default_startups = [\"rmqtt-http-api\", \"rmqtt-acl\", \"rmqtt-counter\"]\n\
          [listener.tcp.external]\naddr = \"{address}\"\nmax_connections = 1000000\n\
          max_handshaking_limit = 100000\nallow_anonymous = true\nallow_zero_keepalive = true\n\
-         max_inflight = 65535\nmax_mqueue_len = 1000000\nmqueue_rate_limit = \"1000000/1s\"\n\
+         max_inflight = 65535\nmax_mqueue_len = 1000000\nmqueue_rate_limit = \"1000000,1s\"\n\
          max_subscriptions = 0\nmax_topic_levels = 0\n",
         directory.display()
     )
