@@ -114,9 +114,11 @@ fn version(program: &Path, option: &str) -> Option<String> {
 
 /// The first word that looks like a version.
 fn version_in(text: &str) -> Option<String> {
-    let mut words = text.split_whitespace().map(|it| it.trim_start_matches('v'));
-    let is_version = |it: &&str| it.starts_with(|it: char| it.is_ascii_digit()) && it.contains('.');
-    words.find(is_version).map(str::to_owned)
+    let is_part = |it: char| it.is_ascii_digit() || it == '.';
+    let words = text.split(|it: char| it.is_whitespace() || it == '/');
+    let mut words = words.map(|it| it.trim_start_matches('v'));
+    let word = words.find(|it| it.starts_with(|it: char| it.is_ascii_digit()) && it.contains('.'));
+    word?.split(|it| !is_part(it)).next().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -129,6 +131,7 @@ mod tests {
             "mosquitto version 2.0.11\n\nmosquitto is an MQTT v5.0/v3.1.1/v3.1 broker.",
             "rumqttd 2.0.11\n",
             "rmqttd v2.0.11 (abc)",
+            "rmqtt/2.0.11-20260131120000 rustc/1.95.0",
         ];
         for text in texts {
             assert_eq!(version_in(text).as_deref(), Some("2.0.11"), "{text}");

@@ -17,7 +17,7 @@ const REST: Duration = Duration::from_secs(1);
 const WARM_UP: Duration = Duration::from_millis(100);
 
 const CONNECTIONS: usize = 5000;
-const CYCLES: usize = 5000;
+const CYCLES: usize = 10_000;
 const RETAINED: usize = 100_000;
 /// How often all retained messages are delivered.
 const DELIVERIES: usize = 3;
@@ -70,7 +70,7 @@ pub enum Scenario {
     Retained,
     /// 100 subscribers that are away while 500 messages come for each.
     Offline,
-    /// 5,000 times: connect, subscribe, publish, receive, disconnect.
+    /// 10,000 times: connect, subscribe, publish, receive, disconnect.
     Churn,
     /// System calls by connection and turn, as strace sees them.
     Syscalls,
