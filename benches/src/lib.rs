@@ -1,5 +1,5 @@
 //! What the benchmarks have in common: [`Bench`] for those of the core, [`load`] and [`process`]
-//! for those of whole brokers.
+//! for those of whole brokers, [`compare`] for several of them side by side.
 
 #![expect(
     clippy::cast_possible_truncation,
@@ -7,6 +7,7 @@
 )]
 
 mod bench;
+pub mod compare;
 pub mod load;
 mod pair;
 pub mod process;

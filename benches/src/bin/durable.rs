@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use wherry_benches::load::{Figures, Generator, Load, Until};
-use wherry_benches::process::{Directory, Process, beside};
+use wherry_benches::load::{Figures, Generator, Load, Shape, Until};
+use wherry_benches::process::{Directory, MOSQUITTO, Process, beside};
 use wherry_tests::power;
 
 /// Measures what durability costs.
@@ -116,8 +116,6 @@ fn unlimited() -> Vec<(&'static str, String)> {
     .into()
 }
 
-const MOSQUITTO: &str = "max_inflight_messages 65535\nmax_queued_messages 0\nmax_queued_bytes 0\n";
-
 /// What a run has cost.
 #[derive(Clone, Copy, Debug, Default)]
 struct Cost {
@@ -138,7 +136,7 @@ fn measure(subject: &Subject, act: impl FnOnce() -> io::Result<Figures>) -> io::
     };
     let (before, time) = (metrics(), process.processor_time()?);
     let figures = act()?;
-    let (after, time) = (metrics(), process.processor_time()? - time);
+    let (after, time) = (metrics(), process.processor_time()?.since(time));
     let count = figures.published.max(figures.delivered) as f64;
     Ok(Cost {
         figures,
@@ -265,7 +263,7 @@ fn slow_disk(arguments: &Arguments) -> io::Result<()> {
     println!("| --- | --- | --- | --- | --- |");
     for milliseconds in [0, 1, 10, 50] {
         let load = Load {
-            pairs: 20,
+            shape: Shape::Pairs(20),
             window: 16_000,
             is_lasting: true,
             ..Load::default()
@@ -378,7 +376,7 @@ fn restore(arguments: &Arguments) -> io::Result<()> {
     let start = || Process::wherry(&program, &["--data", &path], &unlimited());
     let process = start()?;
     let load = Load {
-        pairs: arguments.sessions,
+        shape: Shape::Pairs(arguments.sessions),
         is_lasting: true,
         ..Load::default()
     };

@@ -11,8 +11,14 @@ pub struct Figures {
     pub published: u64,
     /// How many came to a subscriber, repetitions included.
     pub delivered: u64,
-    /// How many of them were not the next one of their publisher.
+    /// How many of them were not the next one of their topic.
     pub disordered: u64,
+    /// How many of those came after one that was published later, or came before.
+    pub late: u64,
+    /// How many have not come to a subscriber to whom they should.
+    pub lost: u64,
+    /// How many more have come to a subscriber than were published.
+    pub repeated: u64,
     /// How long publishers waited for the last word on a message, in microseconds.
     pub acknowledged_after: Percentiles,
     /// How long messages took to their subscribers, in microseconds. Of those that waited for a
@@ -49,6 +55,7 @@ pub(super) struct Sums {
     pub(super) unacknowledged: u64,
     pub(super) delivered: u64,
     pub(super) disordered: u64,
+    pub(super) late: u64,
 }
 
 impl Sums {
@@ -57,5 +64,23 @@ impl Sums {
         self.unacknowledged += client.unacknowledged() as u64;
         self.delivered += client.seen.received;
         self.disordered += client.seen.disordered;
+        self.late += client.seen.late;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_told_whatever_the_order() {
+        let times = Percentiles::of((1..=1001).rev().collect());
+        assert_eq!((times.half, times.most), (501, 991));
+    }
+
+    #[test]
+    fn nothing_has_no_percentiles() {
+        let times = Percentiles::of(Vec::new());
+        assert_eq!((times.half, times.most), (0, 0));
     }
 }

@@ -1,15 +1,17 @@
 //! Load for a whole broker: one thread with many clients, far cheaper for each message than the
 //! broker is.
 //!
-//! Publishers and subscribers come in pairs with a topic of their own, so that whatever is out of
-//! order, twice or missing shows at once. A [`Generator`] connects them, lets them publish, lets
-//! subscribers leave and come again, and returns [`Figures`].
+//! Each message bears its topic's number and its own, so that whatever is out of order, twice or
+//! missing shows at once. A [`Generator`] connects publishers and subscribers of any [`Shape`], has
+//! them publish, lets subscribers leave and come again, and returns [`Figures`]; a [`Crowd`] comes
+//! and stays, and does nothing, and [`churn`] comes and goes.
 
 mod client;
+mod crowd;
 mod figures;
+mod layout;
 mod packets;
 
-use std::collections::BTreeSet;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,10 +22,9 @@ use polling::{Event, Events, PollMode, Poller};
 
 use client::Client;
 
+pub use crowd::{Crowd, churn};
 pub use figures::{Figures, Percentiles};
-
-/// Nothing has come for so long although something is owed: then it will not come.
-const STALL: Duration = Duration::from_secs(20);
+pub use layout::Shape;
 
 /// How long to wait for something to read before it is asked whether the time is up.
 const TICK: Duration = Duration::from_millis(1);
@@ -31,13 +32,22 @@ const TICK: Duration = Duration::from_millis(1);
 /// How many clients connect at once where many make a session.
 const SIDE_BY_SIDE: usize = 64;
 
+/// How much is read at once.
+const READ: usize = 256 << 10;
+
 /// What is put on a broker.
 #[derive(Clone, Copy, Debug)]
 pub struct Load {
-    /// How many publishers there are, and how many subscribers: one each to a topic.
-    pub pairs: usize,
+    /// Who publishes where, and who listens.
+    pub shape: Shape,
+    /// The protocol's version as CONNECT has it: 4 is MQTT 3.1.1.
+    pub version: u8,
     /// The quality of service of messages and subscriptions, 0 to 2.
     pub qos: u8,
+    /// That of subscriptions, if it is another.
+    pub granted: Option<u8>,
+    /// Whether messages are retained.
+    pub is_retained: bool,
     /// The bytes of a message's payload, 16 at least.
     pub payload: usize,
     /// How many messages of a publisher may be without their acknowledgement. With quality of
@@ -50,19 +60,29 @@ pub struct Load {
     /// How long to pause between two looks at the sockets, so that neither side is woken for every
     /// single message. Without a meaning if there is a rate.
     pub pause: Duration,
+    /// Nothing has come for so long although something is owed: then it will not come. A broker
+    /// may take three times as long to let a client in.
+    pub stall: Duration,
+    /// Whether what does not come is told among the figures, and not an error.
+    pub may_lose: bool,
 }
 
 impl Default for Load {
     /// Ten pairs that exchange messages of 64 bytes as fast as it goes.
     fn default() -> Self {
         Self {
-            pairs: 10,
+            shape: Shape::Pairs(10),
+            version: 4,
             qos: 1,
+            granted: None,
+            is_retained: false,
             payload: 64,
             window: 100,
             is_lasting: false,
             rate: None,
             pause: Duration::from_millis(1),
+            stall: Duration::from_secs(20),
+            may_lose: false,
         }
     }
 }
@@ -86,6 +106,8 @@ pub struct Generator {
     subscribers: Vec<Client>,
     /// The names of clients are told apart by it.
     name: String,
+    /// Where sockets are read to.
+    scratch: Vec<u8>,
 }
 
 impl Generator {
@@ -102,12 +124,19 @@ impl Generator {
             publishers: Vec::new(),
             subscribers: Vec::new(),
             name: name.to_owned(),
+            scratch: vec![0; READ],
         };
         generator.come_back()?;
-        for n in 0..load.pairs {
+        let transient = Load {
+            is_lasting: false,
+            ..load
+        };
+        for n in 0..load.shape.publishers() {
             let client_id = format!("{name}-publisher-{n}");
-            let mut client = Client::connect(address, &client_id, &topic(name, n), false)?;
-            client.begin(&load)?;
+            let mut client = Client::connect(address, &client_id, &transient)?;
+            let topics = load.shape.topics_of(n);
+            let topics = topics.map(|n| (n, load.shape.topic(name, n)));
+            client.publish_on(topics, &load)?;
             generator.watch(&client, n)?;
             generator.publishers.push(client);
         }
@@ -123,29 +152,11 @@ impl Generator {
     pub fn leave_sessions(address: SocketAddr, name: &str, load: Load) -> io::Result<()> {
         let leave = |n| {
             let client_id = format!("{name}-subscriber-{n}");
-            let topic = topic(name, n);
-            let mut client = Client::connect(address, &client_id, &topic, load.is_lasting)?;
-            client.subscribe(load.qos)?;
+            let mut client = Client::connect(address, &client_id, &load)?;
+            client.subscribe(&load.shape.filters(name, n), &load)?;
             client.disconnect()
         };
-        let next = AtomicUsize::new(0);
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..SIDE_BY_SIDE)
-                .map(|_| {
-                    scope.spawn(|| {
-                        loop {
-                            match next.fetch_add(1, Ordering::Relaxed) {
-                                n if n < load.pairs => leave(n)?,
-                                _ => return Ok(()),
-                            }
-                        }
-                    })
-                })
-                .collect();
-            let panicked = |_| io::Error::other("a thread has panicked");
-            let outcomes = threads.into_iter().map(|it| it.join().map_err(panicked)?);
-            outcomes.collect()
-        })
+        side_by_side(SIDE_BY_SIDE, load.shape.subscribers(), leave)
     }
 
     /// The subscribers end their connections; what is published from now on waits for them if their
@@ -168,14 +179,13 @@ impl Generator {
     ///
     /// If the broker does not let them in.
     pub fn come_back(&mut self) -> io::Result<()> {
-        for n in 0..self.load.pairs {
+        let load = self.load;
+        for n in 0..load.shape.subscribers() {
             let client_id = format!("{}-subscriber-{n}", self.name);
-            let topic = topic(&self.name, n);
-            let is_lasting = self.load.is_lasting;
-            let mut client = Client::connect(self.address, &client_id, &topic, is_lasting)?;
-            client.subscribe(self.load.qos)?;
-            client.begin(&self.load)?;
-            self.watch(&client, self.load.pairs + n)?;
+            let mut client = Client::connect(self.address, &client_id, &load)?;
+            client.subscribe(&load.shape.filters(&self.name, n), &load)?;
+            client.listen(&load)?;
+            self.watch(&client, load.shape.publishers() + n)?;
             self.subscribers.push(client);
         }
         Ok(())
@@ -186,7 +196,6 @@ impl Generator {
         reason = "sockets are taken from the poller before they are closed"
     )]
     fn watch(&self, client: &Client, key: usize) -> io::Result<()> {
-        client.stream.set_nonblocking(true)?;
         let interest = Event::readable(key);
         // SAFETY: `leave` and `drop` delete the socket from the poller before it is closed.
         unsafe {
@@ -204,7 +213,7 @@ impl Generator {
     pub fn publish(&mut self, until: Until) -> io::Result<Figures> {
         let begin = Instant::now();
         let before = self.sums();
-        let mut due = 0.0;
+        let missing = self.missing();
         self.each_turn(begin, |generator| {
             let published = generator.sums().published - before.published;
             let is_over = match until {
@@ -212,35 +221,45 @@ impl Generator {
                 Until::Messages(count) => published >= count,
             };
             if is_over {
-                return generator.is_quiet();
+                return match generator.is_quiet() {
+                    true => Turn::Over,
+                    false => Turn::Wait(TICK),
+                };
             }
             let mut budget = match until {
                 Until::Messages(count) => count - published,
                 Until::Time(_) => u64::MAX,
             };
+            let publishers = generator.publishers.len();
+            // All the same number, however fast each is.
+            let quota = match until {
+                Until::Messages(count) => (before.published + count).div_ceil(publishers as u64),
+                Until::Time(_) => u64::MAX,
+            };
+            let mut wait = TICK;
+            let mut most = u64::MAX;
             if let Some(rate) = generator.load.rate {
-                due = begin.elapsed().as_secs_f64() * f64::from(rate);
+                let now = begin.elapsed();
+                let due = now.as_secs_f64() * f64::from(rate);
                 budget = budget.min((due as u64).saturating_sub(published));
-            }
-            let has_subscribers = !generator.subscribers.is_empty();
-            let start = published as usize;
-            for n in 0..generator.load.pairs {
                 // In turns, so that a rate below one message a turn reaches all of them.
-                let n = (start + n) % generator.load.pairs;
-                let received = generator
-                    .subscribers
-                    .get(n)
-                    .map_or(0, |it| it.seen.next_number);
-                let share = match generator.load.rate {
-                    Some(_) => budget.min(1),
-                    None => budget,
-                };
-                let received = has_subscribers.then_some(received);
-                budget -= generator.publishers[n].publish(&generator.load, received, share, begin);
+                most = 1;
+                let next = Duration::from_secs_f64((due as u64 + 1) as f64 / f64::from(rate));
+                wait = wait.min(next.saturating_sub(now));
             }
-            false
+            for n in (0..publishers).map(|n| (n + published as usize) % publishers) {
+                let unreceived = generator.unreceived(n);
+                let publisher = &mut generator.publishers[n];
+                let share = budget.min(most).min(quota - publisher.seen.published);
+                budget -= publisher.publish(&generator.load, unreceived, share, begin);
+            }
+            Turn::Wait(wait)
         })?;
-        Ok(self.figures(before, begin))
+        let mut figures = self.figures(before, begin);
+        let (lost, repeated) = self.missing();
+        figures.lost = lost.saturating_sub(missing.0);
+        figures.repeated = repeated.saturating_sub(missing.1);
+        Ok(figures)
     }
 
     /// Takes what the subscribers are owed until they have had `count` messages, all together,
@@ -255,64 +274,91 @@ impl Generator {
             delivered: 0,
             ..self.sums()
         };
-        self.each_turn(begin, |it| it.sums().delivered >= count)?;
-        Ok(self.figures(before, begin))
+        self.each_turn(begin, |it| match it.sums().delivered >= count {
+            true => Turn::Over,
+            false => Turn::Wait(TICK),
+        })?;
+        let mut figures = self.figures(before, begin);
+        figures.lost = count.saturating_sub(figures.delivered);
+        figures.repeated = figures.delivered.saturating_sub(count);
+        Ok(figures)
     }
 
     /// Reads what there is, lets `act` do its part, and writes what is to be written, until `act`
-    /// says that it is over.
+    /// says that it is over, or nothing comes any more.
     fn each_turn(
         &mut self,
         begin: Instant,
-        mut act: impl FnMut(&mut Self) -> bool,
+        mut act: impl FnMut(&mut Self) -> Turn,
     ) -> io::Result<()> {
         let mut events = Events::new();
-        let mut unsent = BTreeSet::new();
         let mut last = Instant::now();
         loop {
-            let is_over = act(self);
-            for (key, client) in self.clients().enumerate() {
-                if client.has_output() && !client.flush()? {
-                    unsent.insert(key);
-                }
+            let turn = act(self);
+            for client in self.publishers.iter_mut().chain(&mut self.subscribers) {
+                client.flush()?;
             }
-            if is_over {
+            let Turn::Wait(wait) = turn else {
                 return Ok(());
-            }
+            };
             events.clear();
-            self.poller.wait(&mut events, Some(TICK))?;
+            self.poller.wait(&mut events, Some(wait))?;
             for event in events.iter() {
-                let (pairs, key) = (self.load.pairs, event.key);
-                let client = match key.checked_sub(pairs) {
+                let client = match event.key.checked_sub(self.publishers.len()) {
                     Some(n) => &mut self.subscribers[n],
-                    None => &mut self.publishers[key],
+                    None => &mut self.publishers[event.key],
                 };
-                client.read(&self.load, begin)?;
+                client.read(&mut self.scratch, &self.load, begin)?;
                 last = Instant::now();
             }
             if self.load.rate.is_none() {
                 thread::sleep(self.load.pause);
             }
-            if last.elapsed() > STALL {
+            if last.elapsed() > self.load.stall {
+                if self.load.may_lose {
+                    return Ok(());
+                }
                 let what = format!("nothing comes any more: {:?}", self.sums());
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
         }
     }
 
-    fn clients(&mut self) -> impl Iterator<Item = &mut Client> {
-        self.publishers.iter_mut().chain(&mut self.subscribers)
+    /// How many of a publisher's messages have not come to all to whom they should.
+    fn unreceived(&self, publisher: usize) -> u64 {
+        let topics = self.publishers[publisher].topics();
+        let unreceived = topics.iter().map(|topic| {
+            let next = |n: usize| self.subscribers[n].seen.sources[topic.number].next_number;
+            let listeners = self.load.shape.listeners(topic.number);
+            let slowest = listeners.map(next).min().unwrap_or(topic.published);
+            topic.published.saturating_sub(slowest)
+        });
+        if self.subscribers.is_empty() {
+            return 0;
+        }
+        unreceived.sum()
+    }
+
+    /// How many messages have not come to those to whom they should, and how many have come beyond
+    /// those that were published.
+    fn missing(&self) -> (u64, u64) {
+        let (mut lost, mut repeated) = (0, 0);
+        for topic in self.publishers.iter().flat_map(Client::topics) {
+            for n in self.load.shape.listeners(topic.number) {
+                let Some(subscriber) = self.subscribers.get(n) else {
+                    return (0, 0);
+                };
+                let received = subscriber.seen.sources[topic.number].received;
+                lost += topic.published.saturating_sub(received);
+                repeated += received.saturating_sub(topic.published);
+            }
+        }
+        (lost, repeated)
     }
 
     fn is_quiet(&self) -> bool {
-        let sums = self.sums();
-        let is_delivered = self.subscribers.is_empty() || {
-            let pairs = self.publishers.iter().zip(&self.subscribers);
-            pairs
-                .clone()
-                .all(|(from, to)| to.seen.next_number >= from.seen.published)
-        };
-        sums.unacknowledged == 0 && is_delivered
+        let publishers = 0..self.publishers.len();
+        self.sums().unacknowledged == 0 && publishers.into_iter().all(|n| self.unreceived(n) == 0)
     }
 
     fn sums(&self) -> figures::Sums {
@@ -338,6 +384,9 @@ impl Generator {
             published: after.published - before.published,
             delivered: after.delivered - before.delivered,
             disordered: after.disordered - before.disordered,
+            late: after.late - before.late,
+            lost: 0,
+            repeated: 0,
             acknowledged_after: Percentiles::of(acknowledged),
             delivered_after: Percentiles::of(delivered),
         }
@@ -352,6 +401,32 @@ impl Drop for Generator {
     }
 }
 
-fn topic(name: &str, n: usize) -> String {
-    format!("load/{name}/{n}")
+/// Whether to go on.
+enum Turn {
+    Over,
+    /// With what comes, or after so long.
+    Wait(Duration),
+}
+
+/// Does something `count` times in so many threads, each time with another number.
+fn side_by_side(
+    threads: usize,
+    count: usize,
+    act: impl Fn(usize) -> io::Result<()> + Sync,
+) -> io::Result<()> {
+    let next = AtomicUsize::new(0);
+    let work = || {
+        loop {
+            match next.fetch_add(1, Ordering::Relaxed) {
+                n if n < count => act(n)?,
+                _ => return Ok(()),
+            }
+        }
+    };
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let panicked = |_| io::Error::other("a thread has panicked");
+        let outcomes = threads.into_iter().map(|it| it.join().map_err(panicked)?);
+        outcomes.collect()
+    })
 }

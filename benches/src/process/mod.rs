@@ -1,5 +1,8 @@
 //! Brokers as processes of their own: what they are started with, and what they have used.
 
+mod peers;
+mod usage;
+
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -10,14 +13,16 @@ use std::{env, fs, thread};
 /// How long a broker may take to start.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// How much processor time Linux counts as one.
-const TICK: Duration = Duration::from_millis(10);
+pub use peers::MOSQUITTO;
+pub use usage::{Calls, ProcessorTime};
 
 /// A broker that runs until it is dropped.
 #[derive(Debug)]
 pub struct Process {
     child: Child,
     address: SocketAddr,
+    /// For MQTT 5, if that is elsewhere.
+    v5: Option<SocketAddr>,
     http: Option<SocketAddr>,
     started_after: Duration,
 }
@@ -34,6 +39,7 @@ impl Process {
         let mut process = Self {
             child,
             address,
+            v5: None,
             http: None,
             started_after: Duration::ZERO,
         };
@@ -81,11 +87,7 @@ impl Process {
         let text =
             format!("listener {port} 127.0.0.1\nallow_anonymous true\nlog_dest none\n{lines}");
         fs::write(&path, text)?;
-        let program = ["/usr/sbin/mosquitto", "mosquitto"]
-            .into_iter()
-            .find(|program| Path::new(program).exists())
-            .unwrap_or("mosquitto");
-        Self::start(Command::new(program).arg("-c").arg(path), address)
+        Self::start(Command::new(installed()).arg("-c").arg(path), address)
     }
 
     /// Where it listens.
@@ -93,25 +95,28 @@ impl Process {
         self.address
     }
 
+    /// Where it listens to clients of MQTT 5.
+    pub fn address_v5(&self) -> SocketAddr {
+        self.v5.unwrap_or(self.address)
+    }
+
+    /// Its number among the processes.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// How long it took from its start until it let a client in.
     pub fn started_after(&self) -> Duration {
         self.started_after
     }
 
-    /// The processor time that it has used, of all threads, in steps of 10 ms.
+    /// The processor time that it has used.
     ///
     /// # Errors
     ///
     /// If it has ended.
-    pub fn processor_time(&self) -> io::Result<Duration> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The name, in parentheses, may hold anything; the fields are counted after it.
-        let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
-        let ticks = |n| -> u32 {
-            let field = fields.split_whitespace().nth(n);
-            field.and_then(|field| field.parse().ok()).unwrap_or(0)
-        };
-        Ok(TICK * (ticks(11) + ticks(12)))
+    pub fn processor_time(&self) -> io::Result<ProcessorTime> {
+        ProcessorTime::of(self.id())
     }
 
     /// The memory that it holds, in bytes.
@@ -120,10 +125,18 @@ impl Process {
     ///
     /// If it has ended.
     pub fn resident(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-        Ok(kib.unwrap_or(0) << 10)
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        usage::resident(&status).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    /// The reads and writes that it has made.
+    ///
+    /// # Errors
+    ///
+    /// If it has ended, or this process may not know.
+    pub fn calls(&self) -> io::Result<Calls> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.id()))?;
+        usage::calls(&io).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     /// One of the figures that it tells over HTTP.
@@ -154,6 +167,14 @@ impl Process {
         self.child.kill()?;
         self.child.wait().map(|_| ())
     }
+}
+
+/// The Mosquitto that is installed, wherever that is.
+pub fn installed() -> &'static str {
+    let mut places = peers::PLACES.into_iter();
+    places
+        .find(|program| Path::new(program).exists())
+        .unwrap_or("mosquitto")
 }
 
 /// Whether a broker lets a client in.
