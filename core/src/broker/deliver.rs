@@ -7,7 +7,7 @@ use slotmap::SlotMap;
 use super::outlet::Outlet;
 use super::{Config, Event, EventKind};
 use crate::connection::{Connection, ConnectionId, NEVER};
-use crate::message::{Alias, Encoder, Head};
+use crate::message::{Alias, Encoder, Head, Payload};
 use crate::packet::{Ack, Packet, ProtocolVersion, QoS};
 use crate::session::{Delivery, Phase, Session, SessionId};
 
@@ -113,8 +113,14 @@ impl Post<'_> {
         self.out.counters.publish_sent += 1;
         self.out.counters.publish_bytes_sent += payload_len;
         self.out.send(id, connection, encoded.bytes);
-        if let Some(payload) = encoded.payload {
-            self.out.send_shared(id, connection, payload);
+        match encoded.payload {
+            Payload::Within => {}
+            Payload::Behind(payload) => connection.outbox.push(&mut self.out.pool, payload),
+            Payload::Shared(payload) => {
+                connection
+                    .outbox
+                    .push_shared(&mut self.out.pool, payload.clone());
+            }
         }
         if let (Alias::Set(number), Some(aliases)) = (alias, &mut connection.aliases_to) {
             aliases.was_set(number, topic);

@@ -3,8 +3,6 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use bytes::Bytes;
-
 use super::gauges::Holdings;
 use super::journal::Journal;
 use super::{Action, Counters, Event, LocalClient};
@@ -195,17 +193,6 @@ impl Outlet {
         self.counters.packets_sent += 1;
         self.raise_send(id, connection);
         connection.outbox.push(&mut self.pool, bytes);
-    }
-
-    /// Appends a reference to the payload of the packet that was sent just now.
-    pub(super) fn send_shared(
-        &mut self,
-        id: ConnectionId,
-        connection: &mut Connection,
-        bytes: &Bytes,
-    ) {
-        self.raise_send(id, connection);
-        connection.outbox.push_shared(&mut self.pool, bytes.clone());
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use bytes::Bytes;
 
-use super::{Encoded, Message, SHARE};
+use super::{Encoded, Message, Payload, SHARE, TOGETHER};
 use crate::packet::writer::Sink;
 use crate::packet::{EncodeError, PacketId, Property, ProtocolVersion, QoS};
 
@@ -118,13 +118,13 @@ impl<'m, 's> Encoder<'m, 's> {
             if message.payload.len() < SHARE {
                 return Some(Encoded {
                     bytes: packet.bytes,
-                    payload: None,
+                    payload: Payload::Within,
                 });
             }
             let bytes = &packet.bytes[..packet.bytes.len() - message.payload.len()];
             return Some(Encoded {
                 bytes,
-                payload: Some(self.payload()),
+                payload: Payload::Shared(self.payload()),
             });
         }
         let form = self.form(with_properties, plain, head, alias, identifiers)?;
@@ -138,9 +138,14 @@ impl<'m, 's> Encoder<'m, 's> {
                 .get_mut(form.id_at..form.id_at + 2)?
                 .copy_from_slice(&id.get().to_be_bytes());
         }
+        let payload = match (&self.payload, message.payload.len()) {
+            (_, ..=TOGETHER) => Payload::Within,
+            (Some(payload), SHARE..) => Payload::Shared(payload),
+            _ => Payload::Behind(message.payload),
+        };
         Some(Encoded {
             bytes: packet,
-            payload: self.payload.as_ref(),
+            payload,
         })
     }
 
@@ -169,7 +174,7 @@ impl<'m, 's> Encoder<'m, 's> {
         let id_at = match received {
             Some((packet, id_at)) => {
                 let content = match self.message.payload.len() {
-                    small if small < SHARE => packet.len(),
+                    ..=TOGETHER => packet.len(),
                     large => packet.len() - large,
                 };
                 self.scratch.extend_from_slice(packet.get(..content)?);
@@ -185,7 +190,7 @@ impl<'m, 's> Encoder<'m, 's> {
                     identifiers,
                 )
                 .ok()?;
-                if self.message.payload.len() < SHARE {
+                if self.message.payload.len() <= TOGETHER {
                     self.scratch.extend_from_slice(self.message.payload);
                 }
                 id_at

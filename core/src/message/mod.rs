@@ -21,6 +21,9 @@ pub(crate) use kept::{Kept, expiry_left};
 /// Below it, a copy per receiver costs less than the chunk that a reference takes.
 const SHARE: usize = 8192;
 
+/// Up to this size in bytes, a payload is copied together with what goes before it.
+const TOGETHER: usize = 256;
+
 /// A message to be routed. It borrows everything; only what must outlive the call is copied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Message<'a> {
@@ -95,13 +98,27 @@ impl Message<'_> {
 /// A PUBLISH ready for an outbox.
 pub(crate) struct Encoded<'a> {
     pub(crate) bytes: &'a [u8],
-    /// The payload, if it is not in `bytes`.
-    pub(crate) payload: Option<&'a Bytes>,
+    pub(crate) payload: Payload<'a>,
+}
+
+/// Where the payload of a packet is.
+pub(crate) enum Payload<'a> {
+    /// Among its bytes.
+    Within,
+    /// Behind them, to be copied.
+    Behind(&'a [u8]),
+    /// The same, to be referred to.
+    Shared(&'a Bytes),
 }
 
 impl Encoded<'_> {
     pub(crate) fn len(&self) -> usize {
-        self.bytes.len() + self.payload.map_or(0, Bytes::len)
+        let behind = match self.payload {
+            Payload::Within => 0,
+            Payload::Behind(payload) => payload.len(),
+            Payload::Shared(payload) => payload.len(),
+        };
+        self.bytes.len() + behind
     }
 }
 
