@@ -12,10 +12,11 @@ use wherry_benches::{Bench, encode};
 use wherry_core::connection::ConnectionId;
 use wherry_core::packet::ProtocolVersion::{self, V3_1_1, V5};
 use wherry_core::packet::{Packet, PacketId, Properties, Publish, QoS};
+use wherry_host::allocator::Allocator;
 
 /// The allocator that the brokers' programs have.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Allocator = Allocator;
 
 /// How many messages of a client come in one read.
 const BATCH: usize = 64;
