@@ -292,9 +292,10 @@ impl Oracle {
     /// Its publisher is told that a message is kept: by now it has come to all shards.
     pub(super) fn acked(&mut self, number: Number, instance: usize) {
         let it = &mut self.messages[number].instances[instance];
-        it.acked = true;
+        // What a crash has made unsure is not surer because the same is said again.
+        let was_acked = std::mem::replace(&mut it.acked, true);
         self.taken(number, instance);
-        let is_repeated = self.instance(number, instance).same_as.is_some();
+        let is_repeated = was_acked || self.instance(number, instance).same_as.is_some();
         if self.terms.is_spread && !is_repeated {
             self.share(number, instance);
         }
