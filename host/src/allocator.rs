@@ -20,9 +20,9 @@ pub struct Allocator;
 const ALIGNED: usize = align_of::<usize>();
 
 #[expect(unsafe_code, reason = "an allocator cannot be had otherwise")]
-// SAFETY: mimalloc keeps the contract: it returns null or a block of that size that nobody else has
-// until it is freed, aligned as asked for, or, where it was not asked, to `ALIGNED` at least. Blocks
-// from all of its functions are freed and resized alike.
+// SAFETY: mimalloc keeps the contract: it returns null or a block of that size that nobody else
+// has until it is freed, aligned as asked for, or, where it was not asked, to `ALIGNED` at least.
+// Blocks from all of its functions are freed and resized alike.
 unsafe impl GlobalAlloc for Allocator {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
