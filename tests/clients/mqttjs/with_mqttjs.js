@@ -200,10 +200,21 @@ async function shared(name, version) {
   ];
   const topic = `js/${name}/shared`;
   for (const member of members) await member.granted(`$share/js/${topic}`, 2);
-  for (const [index, number] of numbers.slice(0, 200).entries()) {
-    await members[0].publishAsync(topic, number, { qos: 2 });
-    await members[index % 2].expect(topic, number, 2);
+  const all = numbers.slice(0, 200);
+  for (const number of all) await members[0].publishAsync(topic, number, { qos: 2 });
+  const heard = [];
+  for (const member of members) {
+    // Each has its turn as often as the other; who begins is the broker's affair.
+    const mine = [];
+    for (let count = 0; count < all.length / 2; count++) {
+      const message = await member.message();
+      assert.deepEqual([message.topic, message.packet.qos, message.packet.retain], [topic, 2, false]);
+      mine.push(Number(message.payload.toString()));
+    }
+    assert.deepEqual(mine, mine.toSorted((one, other) => one - other));
+    heard.push(...mine);
   }
+  assert.deepEqual(heard.sort((one, other) => one - other), all.map(Number));
   await end(...members);
 }
 
