@@ -71,11 +71,14 @@ impl KnownTopics {
         Self {
             hasher: FixedState::with_seed(seed),
             places: Vec::new(),
-            most: match most {
-                0 => 0,
-                some => some.checked_next_power_of_two().unwrap_or(1),
-            },
+            most: places(most),
         }
+    }
+
+    /// Forgets all of them; from now on there are at most about `most`.
+    pub(crate) fn begin_anew(&mut self, most: usize) {
+        self.places = Vec::new();
+        self.most = places(most);
     }
 
     #[inline]
@@ -149,6 +152,14 @@ impl KnownTopics {
         if let Some(place) = self.places.get_mut(topic.place) {
             place.topic = Some(topic);
         }
+    }
+}
+
+/// How many places so many topics have: a power of two, or none.
+fn places(most: usize) -> usize {
+    match most {
+        0 => 0,
+        some => some.checked_next_power_of_two().unwrap_or(1),
     }
 }
 

@@ -427,6 +427,10 @@ impl Broker {
         self.out.max_events = config.max_events;
         let before = core::mem::replace(&mut self.config, config);
         self.peers.set_limit(self.config.link_limit);
+        let (levels, known) = (self.config.max_topic_levels, self.config.max_known_topics);
+        if (before.max_topic_levels, before.max_known_topics) != (levels, known) {
+            self.known.begin_anew(known); // They were checked against other bounds.
+        }
         if before.sys_interval != self.config.sys_interval {
             self.reconfigure_sys(before.sys_interval);
         }

@@ -1,5 +1,6 @@
 //! Who gets a message, how often, and in what form.
 
+use wherry_core::Config;
 use wherry_tests::scenario::World;
 use wherry_tests::wire::{self, Properties, Publish, Value, Version, id, kind};
 
@@ -293,4 +294,25 @@ fn messages_that_make_much_work_are_handled_in_turns_and_none_is_lost() {
     world.send(publisher, wire::PINGREQ);
     world.expect(publisher, kind::PINGRESP);
     assert_eq!(world.broker.unparsed_bytes(), 0);
+}
+
+/// What is known of a topic that came before says nothing about whether it is allowed now.
+#[test]
+fn a_topic_that_came_before_is_checked_again_when_fewer_levels_are_allowed() {
+    let mut world = World::default();
+    let watcher = world.connect(Version::V3_1_1, "watcher");
+    world.subscribe(watcher, "#", 0);
+    let publisher = world.connect(Version::V3_1_1, "publisher");
+    let message = wire::publish(Version::V3_1_1, "a/b/c", "x").bytes();
+    for _ in 0..5 {
+        world.send(publisher, message.clone());
+    }
+    assert_eq!(world.messages(watcher).len(), 5);
+    world.broker.configure(Config {
+        max_topic_levels: 2,
+        ..Config::default()
+    });
+    world.send(publisher, message);
+    assert_eq!(world.messages(watcher).len(), 0);
+    assert_eq!(world.broker.counters().publish_sent, 5);
 }
