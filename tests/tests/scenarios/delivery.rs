@@ -190,7 +190,7 @@ fn messages_of_one_publisher_keep_their_order() {
 
 #[test]
 fn subscriptions_of_a_session_are_bounded() {
-    let config = wherry_core::Config {
+    let config = Config {
         max_subscriptions: 2,
         ..Default::default()
     };
