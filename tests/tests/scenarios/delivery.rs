@@ -226,7 +226,7 @@ fn nothing_is_left_of_a_session_that_ended() {
 
 #[test]
 fn filters_of_a_session_are_bounded_in_bytes() {
-    let config = wherry_core::Config {
+    let config = Config {
         max_subscription_bytes: 100,
         ..Default::default()
     };
